@@ -1,0 +1,67 @@
+"""The process in which one workload is measured: `python -m bench.measure W2 URL OUT`. Its parent is `bench.__main__`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import cProfile
+import importlib
+import io
+import json
+import pstats
+from collections.abc import Coroutine, Generator
+from pathlib import Path
+from typing import Any
+
+from bench import limits
+from bench.workload import Bed
+from bench.workloads import WORKLOADS
+
+TOP = 45
+
+
+def main() -> None:
+    """Measure, and write the samples as JSON to the file OUT."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("workload")
+    parser.add_argument("url")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--uvloop", action="store_true")
+    parser.add_argument("--profile", type=Path)
+    args = parser.parse_args()
+    measure = limits.measure if args.workload == "limits" else WORKLOADS[args.workload].measure
+    with profiled(args.profile):
+        samples = run(measure(Bed(args.url, args.quick)), uvloop=args.uvloop)
+    args.out.write_text(json.dumps({"samples": samples}))
+
+
+def run(work: Coroutine[Any, Any, Any] | Any, *, uvloop: bool) -> Any:
+    """Run on the default loop, or on uvloop's."""
+    if not uvloop:
+        return asyncio.run(work)
+    return importlib.import_module("uvloop").run(work)
+
+
+@contextlib.contextmanager
+def profiled(out: Path | None) -> Generator[None]:
+    """Write a profile as text: what costs most by itself, then what costs most with what it calls."""
+    if out is None:
+        yield
+        return
+    profile = cProfile.Profile()
+    profile.enable()
+    try:
+        yield
+    finally:
+        profile.disable()
+        text = io.StringIO()
+        stats = pstats.Stats(profile, stream=text).strip_dirs()
+        stats.sort_stats("tottime").print_stats(TOP)
+        stats.sort_stats("cumtime").print_stats(TOP)
+        out.write_text(text.getvalue())
+
+
+if __name__ == "__main__":
+    main()

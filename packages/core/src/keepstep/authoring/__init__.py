@@ -1,0 +1,1 @@
+"""What workflow authors write with: definitions, steps, events, registries. Runs nothing and stores nothing."""

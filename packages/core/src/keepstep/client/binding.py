@@ -1,0 +1,135 @@
+# ruff: noqa: A002  # `id` is what callers say
+"""A workflow in an app: async, typed by the workflow's params and result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Generic, TypeVar, overload
+
+from keepstep.authoring.step import UNSET
+from keepstep.client.instance import Instance
+from keepstep.client.listed import Listed
+from keepstep.client.ports import Port
+from keepstep.client.verbs import LIVE_NO_MORE, BatchItem, BindingVerbs, IfExists
+from keepstep.model.outcome import Page
+from keepstep.model.status import Status
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+
+class Binding(Generic[P, R]):
+    """A workflow of this app: begins its instances and finds them.
+
+    Attributes:
+        name: the workflow's name.
+    """
+
+    def __init__(self, port: Port, verbs: BindingVerbs[P, R]) -> None:
+        self._port = port
+        self._verbs = verbs
+        self.name = verbs.definition.name
+
+    def __repr__(self) -> str:
+        return f"<Binding {self.name}>"
+
+    def instance(self, id: str) -> Instance[R]:
+        """Give the handle of an instance, without asking whether it exists.
+
+        Raises:
+            InvalidInstanceIdError: the id breaks C10.
+        """
+        return Instance(self._port, self._verbs.at(id))
+
+    @overload
+    async def create(
+        self: Binding[None, R], id: str | None = None, params: None = None, *, if_exists: IfExists = "error"
+    ) -> Instance[R]: ...
+    @overload
+    async def create(
+        self, id: str | None = None, *, params: P, if_exists: IfExists = "error"
+    ) -> Instance[R]: ...
+    @overload
+    async def create(self, id: str | None, params: P, *, if_exists: IfExists = "error") -> Instance[R]: ...
+    async def create(
+        self, id: str | None = None, params: Any = None, *, if_exists: IfExists = "error"
+    ) -> Instance[R]:
+        """Begin an instance (E2).
+
+        Args:
+            id: unique per workflow; None = a generated one.
+            params: a value of the workflow's params type.
+            if_exists: ``"error"``, or ``"return"`` to get the existing instance, whatever its params are.
+
+        Raises:
+            InstanceAlreadyExistsError: the id exists, and ``if_exists`` is ``"error"``.
+            InvalidInstanceIdError: the id breaks C10.
+            WorkflowParamsError: the params do not fit; ``issues`` lists why.
+            PayloadTooLargeError: they are larger than the limit.
+        """
+        created = await self._port.create(self._verbs.create(id, params, if_exists))
+        return self.instance(created[0])
+
+    async def create_batch(self, items: Iterable[BatchItem[P]]) -> tuple[Instance[R], ...]:
+        """Begin up to 100 instances; existing and repeated ids are skipped (E2).
+
+        Args:
+            items: dicts with ``id`` and ``params``, both as in :meth:`create`.
+
+        Returns:
+            The new instances, in order; skipped ones are left out.
+
+        Raises:
+            InvalidInputError: too many items, or one that is invalid: nothing was created.
+        """
+        created = await self._port.create(self._verbs.create_batch(items))
+        return tuple(self.instance(each) for each in created)
+
+    async def get(self, id: str) -> Instance[R]:
+        """Give the handle of an instance that exists.
+
+        Raises:
+            InstanceNotFoundError: it does not.
+            InvalidInstanceIdError: the id breaks C10.
+        """
+        found = self.instance(id)
+        await self._port.run(self._verbs.at(id).standing())
+        return found
+
+    async def list(
+        self, *, status: Status | str | None = None, limit: int = 50, cursor: str | None = None
+    ) -> Page[Listed[Instance[R]]]:
+        """List the instances, newest first.
+
+        Args:
+            status: only those of this status.
+            limit: how many at most, 1 to 1000.
+            cursor: the ``cursor`` of the page before.
+
+        Raises:
+            InvalidInputError: no such status, a limit out of range, or a cursor that no listing gave.
+        """
+        page = await self._port.run(self._verbs.list(status, limit, cursor))
+        return Page(tuple(Listed(self.instance(each.id), each) for each in page.items), page.cursor)
+
+    async def restart_or_create(
+        self,
+        id: str,
+        params: P | Any = UNSET,
+        *,
+        if_status_in: Sequence[Status | str] = LIVE_NO_MORE,
+        if_run: int | None = None,
+    ) -> Instance[R]:
+        """Begin the instance if there is none, else its next run; decided and done in one transaction (E6).
+
+        Args:
+            id: unique per workflow.
+            params: of the new run; left out = the same again, or None for a new instance.
+            if_status_in: the statuses in which an existing instance is restarted; by default those that have ended.
+            if_run: the run number that an existing instance must have.
+
+        Raises:
+            InstanceStateError: it is in another status or run: nothing was changed.
+        """
+        await self._port.run(self._verbs.restart_or_create(id, params, if_status_in, if_run))
+        return self.instance(id)

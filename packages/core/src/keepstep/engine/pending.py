@@ -1,0 +1,89 @@
+"""What of a run waits for its next boundary, and which of its open steps the database knows already (B1, D1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from keepstep.kernel.boundary import abandoned_row
+from keepstep.model.commands import LogLine
+from keepstep.model.plan import Consumed
+from keepstep.model.records import EventRecord, LogRecord, StepRecord
+from keepstep.model.status import StepStatus
+
+
+class Pending:
+    """Rows to write with the next boundary; they stay until it is durable, so a refused one is planned again.
+
+    Args:
+        records: the run's records as loaded.
+
+    Attributes:
+        rows: step rows by key; the last word on a step counts.
+        consumed: events taken.
+        logs: lines of ``step.log``.
+        taken: ids of all events taken since the run was read, also of those whose boundary is durable.
+    """
+
+    __slots__ = ("_stored", "consumed", "logs", "rows", "taken")
+
+    def __init__(self, records: Sequence[StepRecord]) -> None:
+        self.rows: dict[str, StepRecord] = {}
+        self.consumed: list[Consumed] = []
+        self.logs: list[LogRecord] = []
+        self.taken: set[int] = set()
+        self._stored = {each.key: each for each in records if _is_open(each)}
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.consumed or self.logs)
+
+    def put(self, row: StepRecord) -> None:
+        """Write this row."""
+        self.rows[row.key] = row
+
+    def put_open(self, rows: Iterable[StepRecord]) -> None:
+        """Write those of these open rows that the database does not have."""
+        for row in rows:
+            if row.key not in self._stored:
+                self.rows.setdefault(row.key, row)
+
+    def resolve(self, key: str) -> None:
+        """The step is resolved: no open row of it is left."""
+        self._stored.pop(key, None)
+
+    def consume(self, event: EventRecord, key: str) -> None:
+        """A wait took this event."""
+        self.consumed.append(Consumed(event.id, key))
+        self.taken.add(event.id)
+
+    def note(self, run_id: int, lines: Iterable[LogLine]) -> None:
+        """Write the lines that are not stored yet."""
+        self.logs += [
+            LogRecord(run_id, line.number, line.level, line.message, line.data, line.at)
+            for line in lines
+            if not line.replayed
+        ]
+
+    def close(self, key: str) -> None:
+        """The body stopped waiting for a step: what is stored of it is marked, what is not is forgotten."""
+        row = self.rows.get(key)
+        if row is not None and row.seq is not None:
+            return
+        self.rows.pop(key, None)
+        stored = self._stored.pop(key, None)
+        if stored is not None:
+            self.rows[key] = abandoned_row(stored)
+
+    def written(self) -> None:
+        """The boundary is durable."""
+        for row in self.rows.values():
+            if _is_open(row):
+                self._stored[row.key] = row
+            else:
+                self._stored.pop(row.key, None)
+        self.rows.clear()
+        self.consumed.clear()
+        self.logs.clear()
+
+
+def _is_open(row: StepRecord) -> bool:
+    return row.seq is None and row.status != StepStatus.ABANDONED

@@ -1,0 +1,117 @@
+"""The seams between the engine and its world: clock, randomness, process identity (simulation.md).
+
+Production code and simulation differ in the values of :class:`Seams` and in nothing else. This file is the adapter
+of the system clock and of process identity; no other file of the core may read them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where time comes from."""
+
+    def now_ms(self) -> int:
+        """Wall-clock time, milliseconds UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now_ms(self) -> int:
+        """Wall-clock time, milliseconds UTC."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
+
+
+def process_alive(pid: int) -> bool:
+    """Whether a process of this host exists; True when that cannot be told."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """Everything of the outside world that the engine asks for.
+
+    Attributes:
+        clock: wall clock and monotonic clock.
+        random: source of draws and of the random bits of ids.
+        host: names this host, boot and process namespace: equal for processes that can see one another's pids.
+        pid: this process.
+        alive: whether a pid of this host is alive.
+    """
+
+    clock: Clock
+    random: random.Random
+    host: str
+    pid: int
+    alive: Callable[[int], bool] = process_alive
+
+    @staticmethod
+    def production(clock: Clock | None = None) -> Seams:
+        """The real world."""
+        return Seams(clock or SystemClock(), random.SystemRandom(), _host_name(), os.getpid())
+
+
+def _host_name() -> str:
+    """Host name, boot id and pid namespace; parts that this system does not have are left out."""
+    parts = [socket.gethostname()]
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    namespace = Path("/proc/self/ns/pid")
+    if boot.exists():
+        parts.append(boot.read_text(encoding="ascii").strip()[:8])
+    if namespace.exists():
+        parts.append(namespace.readlink().name.strip("pid:[]"))
+    return "-".join(parts)
+
+
+STEP_BACK_MS = 1_000
+
+
+class DatabaseClock:
+    """This process's estimate of database time: never ahead of it, so nothing fires early (B5, D3).
+
+    Each answer of the database carries its time; it is taken at the answer's arrival, later than it was read, and
+    moved on by the monotonic clock. Runners decide with it only what the database has confirmed or will check.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._base_ms = clock.now_ms()
+        self._at = clock.monotonic()
+
+    def observe(self, db_now_ms: int) -> None:
+        """Take in the database's own time, as just answered.
+
+        An answer that took long says less than the estimate, which was never ahead: the later of the two holds. An
+        answer from a whole second before it means that the database's clock was set back.
+        """
+        if db_now_ms >= self.now_ms() or db_now_ms < self.now_ms() - STEP_BACK_MS:
+            self._base_ms = db_now_ms
+            self._at = self._clock.monotonic()
+
+    def now_ms(self) -> int:
+        """The estimate, in milliseconds UTC."""
+        return self._base_ms + int((self._clock.monotonic() - self._at) * 1000)

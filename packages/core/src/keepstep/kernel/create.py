@@ -1,0 +1,75 @@
+"""New runs: the first of an instance, and the next one after a restart or ``continue_as_new`` (E2, E6, C10)."""
+
+from __future__ import annotations
+
+from keepstep.model.plan import Creation
+from keepstep.model.records import RunRecord, TaskRecord
+from keepstep.model.status import Priority, Status
+
+
+def plan_create(  # noqa: PLR0917 - all that the rows hold
+    workflow: str,
+    version: int,
+    instance_id: str,
+    run_id: int,
+    params: str | None,
+    now: int,
+    owner: int | None = None,
+) -> Creation:
+    """Plan an instance's first run, due now.
+
+    Args:
+        workflow: registered name.
+        version: the workflow's version, which the instance keeps (E10).
+        instance_id: unique per workflow; an id that exists makes the creation lose when it is written (E2).
+        run_id: a fresh internal key.
+        params: encoded params.
+        now: database time, ms.
+        owner: the runner that creates and claims the run in one commit (eager start), or None.
+    """
+    run = RunRecord(
+        id=run_id,
+        workflow=workflow,
+        instance_id=instance_id,
+        run_number=1,
+        latest=True,
+        workflow_version=version,
+        status=Status.ACTIVE.value,
+        version=1,
+        pause_requested=False,
+        cancel_reason=None,
+        created_at=now,
+        started_at=None if owner is None else now,
+        updated_at=now,
+        completed_at=None,
+        params=params,
+        output=None,
+        error=None,
+    )
+    task = new_task(run, now)
+    return Creation(run, task if owner is None else task._replace(owner=owner, fence=1))
+
+
+def next_run(run: RunRecord, run_id: int, params: str | None, now: int) -> Creation:
+    """Plan the run that follows ``run``: same instance and version, nothing inherited but the params given here.
+
+    ``created_at`` is carried over: it tells when the instance was created, which bodies read as the event's
+    timestamp and which listings sort by. A pause or cancellation of the old run does not reach the new one.
+    """
+    fresh = plan_create(run.workflow, run.workflow_version, run.instance_id, run_id, params, now)
+    return fresh._replace(run=fresh.run._replace(run_number=run.run_number + 1, created_at=run.created_at))
+
+
+def new_task(run: RunRecord, now: int) -> TaskRecord:
+    """Return the scheduling row of a run that nobody has claimed yet: due now, behind resuming work (B2)."""
+    return TaskRecord(
+        run_id=run.id,
+        workflow=run.workflow,
+        priority=Priority.NEW,
+        run_at=now,
+        owner=None,
+        fence=0,
+        wake_seq=0,
+        takeovers=0,
+        seen_seq=0,
+    )

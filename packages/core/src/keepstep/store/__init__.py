@@ -1,0 +1,1 @@
+"""Rows: tables, statements, executors for SQLite and PostgreSQL, migrations. Decides nothing."""

@@ -1,0 +1,390 @@
+"""Claims and leases: who advances which run, and until when (B2, B4, B5, B7).
+
+A claim takes due tasks that nobody owns: resuming work first, then new runs, each by ``run_at``, so that both are one
+contiguous range of the partial index. The lease is the runner's one row; a claim never looks at it. When a lease has
+expired, :func:`rescue` raises the dead runner's epoch and makes its tasks claimable; the fences it raises stop whatever
+the dead one still sends. Locks are taken in one order everywhere: runner, task, run.
+
+Database time decides (``db_now``). When to look is the engine's business, what a run does is the kernel's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Table,
+    bindparam,
+    case,
+    exists,
+    func,
+    null,
+    or_,
+    select,
+    text,
+)
+
+from keepstep.model.records import RunnerRecord, RunRecord, TaskRecord
+from keepstep.model.status import Priority, Status
+from keepstep.store.clock import read_now
+from keepstep.store.runs import run_record
+from keepstep.store.script import Call, Row, Script
+from keepstep.store.statement import (
+    DATABASE_CLOCK,
+    DialectName,
+    Statement,
+    among,
+    db_now,
+    fixed,
+    ids,
+    limited,
+    names,
+)
+from keepstep.store.tables import IS_CLAIMABLE, IS_OWNED, run, run_step, runner, task
+
+
+class Claimed(NamedTuple):
+    """A task and its run, as they are after the claim."""
+
+    task: TaskRecord
+    run: RunRecord
+
+
+class Claims(NamedTuple):
+    """What a claim took; ``now`` is the database's time (B5)."""
+
+    now: int
+    claimed: list[Claimed]
+
+
+_DUE = (
+    IS_CLAIMABLE,
+    task.c.priority == bindparam("priority"),
+    task.c.run_at <= select(db_now()).scalar_subquery(),  # read once: a range of the index, not a filter
+    among(task.c.workflow, names("workflows")),
+)
+_MY_LEASE = select(runner.c.epoch).where(runner.c.id == bindparam("runner")).scalar_subquery() == bindparam(
+    "epoch"
+)
+_MAX_SEQ = func.coalesce(
+    select(func.max(run_step.c.seq)).where(run_step.c.run_id == task.c.run_id).scalar_subquery(), fixed(0)
+)
+_DUE_NOW = case((task.c.run_at < db_now(), task.c.run_at), else_=db_now())
+"""Due now, or since when it was due before."""
+
+_due_ids = limited(select(task.c.run_id).where(*_DUE).order_by(task.c.run_at))
+TAKE = Statement(
+    task.update()
+    .where(task.c.run_id.in_(_due_ids), _MY_LEASE)
+    .values(owner=bindparam("runner"), fence=task.c.fence + fixed(1))
+    .returning(*task.c),
+    "claim",
+)
+START_RUNS = Statement(
+    run.update()
+    .where(
+        among(run.c.id, ids("run_ids")),
+        or_(run.c.status != fixed(Status.ACTIVE), run.c.started_at.is_(None)),
+    )
+    .values(
+        status=fixed(Status.ACTIVE),
+        started_at=func.coalesce(run.c.started_at, db_now()),
+        updated_at=db_now(),
+        version=run.c.version + fixed(1),
+    ),
+    "start claimed runs",
+)
+READ_RUNS = Statement(select(run).where(among(run.c.id, ids("run_ids"))), "read claimed runs")
+
+_claimed = (
+    select(*task.c, *run.c).select_from(task.join(run, run.c.id == task.c.run_id)).order_by(task.c.run_at)
+)
+LOOK_DUE = Statement(limited(_claimed.where(*_DUE)), "look for due runs")
+LOOK_EXPIRED = Statement(
+    limited(
+        _claimed.where(
+            task.c.owner.in_(select(runner.c.id).where(runner.c.locked_until < db_now())),
+            among(task.c.workflow, names("workflows")),
+        )
+    ),
+    "look for runs of expired leases",
+)
+
+
+def _first_due(priority: int) -> ColumnElement[Any]:
+    due = select(task.c.run_at).where(
+        IS_CLAIMABLE, task.c.priority == fixed(priority), among(task.c.workflow, names("workflows"))
+    )
+    return due.order_by(task.c.run_at).limit(fixed(1)).offset(fixed(0)).scalar_subquery()
+
+
+_first_expiry = select(func.min(runner.c.locked_until)).where(exists().where(task.c.owner == runner.c.id))
+NEXT_DUE = Statement(
+    select(db_now(), _first_due(Priority.RESUME), _first_due(Priority.NEW), _first_expiry.scalar_subquery()),
+    "next due",
+)
+LOOK_HELD = Statement(select(task).where(task.c.owner == bindparam("runner")), "look at held tasks")
+READ_TASKS = Statement(select(task).where(among(task.c.run_id, ids("run_ids"))), "read tasks")
+
+_now_plus_lease = db_now() + bindparam("lease_ms", type_=BigInteger())
+REGISTER = Statement(
+    runner.insert()
+    .values(
+        id=bindparam("id"),
+        epoch=bindparam("epoch"),
+        locked_until=_now_plus_lease,
+        host=bindparam("host"),
+        pid=bindparam("pid"),
+        started_at=db_now(),
+    )
+    .returning(runner.c.started_at),
+    "register runner",
+)
+RENEW = Statement(
+    runner.update()
+    .where(runner.c.id == bindparam("runner"), runner.c.epoch == bindparam("of_epoch"))
+    .values(locked_until=_now_plus_lease)
+    .returning(runner.c.locked_until),
+    "renew lease",
+)
+OF_HOST = Statement(select(runner).where(runner.c.host == bindparam("host")), "runners of a host")
+
+_expired = select(runner.c.id).where(runner.c.locked_until < db_now())
+LOCK_EXPIRED = Statement(_expired.with_for_update(skip_locked=True), "lock expired runners")
+LOCK_RUNNERS = Statement(
+    select(runner.c.id, runner.c.epoch).where(among(runner.c.id, ids("runners"))).with_for_update(),
+    "lock runners",
+)
+RAISE_EPOCHS = Statement(
+    runner.update().where(among(runner.c.id, ids("runners"))).values(epoch=runner.c.epoch + fixed(1)),
+    "raise epochs",
+)
+DROP_RUNNERS = Statement(
+    runner.delete().where(among(runner.c.id, ids("runners")), ~exists().where(task.c.owner == runner.c.id)),
+    "drop runners",
+)
+LOCK_TASKS_OF = Statement(
+    limited(select(task.c.run_id).where(among(task.c.owner, ids("runners")))).with_for_update(),
+    "lock tasks of dead runners",
+)
+_FREE = task.update().values(owner=null(), priority=fixed(Priority.RESUME), run_at=_DUE_NOW)
+TAKE_OVER = Statement(
+    _FREE.where(among(task.c.run_id, ids("run_ids"))).values(
+        fence=task.c.fence + fixed(1),
+        takeovers=case((task.c.seen_seq < _MAX_SEQ, fixed(1)), else_=task.c.takeovers + fixed(1)),
+        seen_seq=_MAX_SEQ,
+    ),
+    "take over",
+)
+GIVE_BACK = Statement(_FREE.where(task.c.owner == bindparam("runner")), "give back")
+
+# Who owns tasks, found by one index look-up an owner, and has no row any more.
+_owners = select(func.min(task.c.owner).label("id")).where(IS_OWNED).cte("owners", recursive=True)
+_next_owner = select(func.min(task.c.owner)).where(task.c.owner > _owners.c.id).scalar_subquery()
+_owners = _owners.union_all(select(_next_owner).where(_owners.c.id.is_not(None)))
+LOOK_ORPHANED = Statement(
+    select(_owners.c.id).where(_owners.c.id.is_not(None), ~exists().where(runner.c.id == _owners.c.id)),
+    "look for tasks of nobody",
+)
+
+
+def _list(table: Table, alias: str, changed: Mapping[str, str] = {}) -> str:
+    return ", ".join(changed.get(each.name, f'{alias}."{each.name}"') for each in table.columns)
+
+
+def _due_text(priority: int, limit: str) -> str:
+    return f"""SELECT run_id FROM {task} WHERE owner IS NULL AND run_at IS NOT NULL AND priority = {priority}
+    AND run_at <= (SELECT now FROM clock) AND workflow = ANY (:workflows) AND EXISTS (SELECT FROM lease)
+  ORDER BY run_at LIMIT {limit} FOR UPDATE SKIP LOCKED"""  # noqa: S608  # built from constants
+
+
+_STARTS = f"found.status <> '{Status.ACTIVE}' OR found.started_at IS NULL"
+_STARTED = {
+    "status": f"'{Status.ACTIVE}'",
+    "started_at": "coalesce(found.started_at, clock.now)",
+    "updated_at": f"CASE WHEN {_STARTS} THEN clock.now ELSE found.updated_at END",
+    "version": f"found.version + CASE WHEN {_STARTS} THEN 1 ELSE 0 END",
+}
+CLAIM = Statement(
+    text(f"""WITH
+clock AS MATERIALIZED (SELECT coalesce(:now, {DATABASE_CLOCK["postgresql"]}) AS now),
+lease AS MATERIALIZED (SELECT id FROM {runner} WHERE id = :runner AND epoch = :epoch FOR KEY SHARE),
+resuming AS MATERIALIZED ({_due_text(Priority.RESUME, ":limit")}),
+fresh AS MATERIALIZED ({_due_text(Priority.NEW, "(SELECT :limit - count(*) FROM resuming)")}),
+taken AS (
+  UPDATE {task} AS task SET owner = :runner, fence = task.fence + 1
+  WHERE run_id = ANY (ARRAY(SELECT run_id FROM resuming UNION ALL SELECT run_id FROM fresh)) RETURNING task.*
+),
+found AS MATERIALIZED (
+  SELECT * FROM {run} WHERE id = ANY (ARRAY(SELECT run_id FROM taken)) FOR NO KEY UPDATE
+),
+started AS (
+  UPDATE {run} AS run SET status = '{Status.ACTIVE}', version = run.version + 1, updated_at = clock.now,
+    started_at = coalesce(run.started_at, clock.now)
+  FROM clock WHERE run.id = ANY (ARRAY(SELECT found.id FROM found WHERE {_STARTS}))
+)
+SELECT clock.now, {_list(task, "taken")}, {_list(run, "found", _STARTED)}
+FROM clock LEFT JOIN (taken JOIN found ON found.id = taken.run_id) ON true""").bindparams(  # noqa: S608  # likewise
+        bindparam("now", type_=BigInteger(), required=False),
+        bindparam("runner", type_=BigInteger()),
+        bindparam("epoch", type_=Integer()),
+        bindparam("limit", type_=BigInteger()),
+        names("workflows"),
+    ),
+    "claim",
+)
+"""The whole claim on PostgreSQL. ``found`` locks, so that it reads each run as it is now, not as the snapshot saw it."""
+
+
+def claim(
+    dialect: DialectName, runner_id: int, epoch: int, limit: int, workflows: Sequence[str]
+) -> Script[Claims]:
+    """Claim due runs: resuming work before new runs, then the oldest ``run_at`` (B2).
+
+    On PostgreSQL it is one statement, fit for mode ``single``.
+
+    Args:
+        dialect: which database.
+        runner_id: who claims; its ``epoch`` must hold, else nothing is claimed.
+        epoch: as registered.
+        limit: how many runs at most.
+        workflows: names that the runner has registered.
+    """
+    mine = {"runner": runner_id, "epoch": epoch, "workflows": list(workflows)}
+    if dialect == "postgresql":
+        rows = yield Call(CLAIM, {**mine, "limit": limit})
+        taken = [_claimed_row(row[1:]) for row in rows if row[1] is not None]
+        return Claims(rows[0][0], sorted(taken, key=_claim_order))
+    now = yield from read_now()
+    tasks: list[Row] = []
+    for priority in (Priority.RESUME, Priority.NEW):
+        if len(tasks) < limit:
+            tasks += yield Call(TAKE, {**mine, "now": now, "priority": priority, "limit": limit - len(tasks)})
+    if not tasks:
+        return Claims(now, [])
+    run_ids = [row[0] for row in tasks]
+    yield Call(START_RUNS, {"run_ids": run_ids, "now": now})
+    runs = {row[0]: run_record(row) for row in (yield Call(READ_RUNS, {"run_ids": run_ids}))}
+    taken = [Claimed(TaskRecord._make(row), runs[row[0]]) for row in tasks]
+    return Claims(now, sorted(taken, key=_claim_order))
+
+
+def _claim_order(claimed: Claimed) -> tuple[int, int, int]:
+    return claimed.task.priority, claimed.task.run_at or 0, claimed.task.run_id
+
+
+def _claimed_row(row: Row) -> Claimed:
+    ends = len(TaskRecord._fields)
+    return Claimed(TaskRecord._make(row[:ends]), run_record(row[ends:]))
+
+
+def due(limit: int, workflows: Sequence[str]) -> Script[list[Claimed]]:
+    """Runs that may be advanced now, in claim order, read and not claimed: for optimistic ticks (B9)."""
+    wanted = {"workflows": list(workflows)}
+    rows: list[Row] = []
+    for priority in (Priority.RESUME, Priority.NEW):
+        if len(rows) < limit:
+            rows += yield Call(LOOK_DUE, {**wanted, "priority": priority, "limit": limit - len(rows)})
+    if len(rows) < limit:
+        rows += yield Call(LOOK_EXPIRED, {**wanted, "limit": limit - len(rows)})
+    return [_claimed_row(row) for row in rows]
+
+
+def next_due(workflows: Sequence[str]) -> Script[tuple[int, int | None]]:
+    """The database's time, and when the next run falls due or the next lease that covers a task expires."""
+    ((now, *instants),) = yield Call(NEXT_DUE, {"workflows": list(workflows)})
+    return now, min((each for each in instants if each is not None), default=None)
+
+
+def look_held(runner_id: int) -> Script[list[TaskRecord]]:
+    """The tasks that a runner owns, to notice wake-ups and lost runs (B3, B6)."""
+    return [TaskRecord._make(row) for row in (yield Call(LOOK_HELD, {"runner": runner_id}))]
+
+
+def read_tasks(run_ids: Sequence[int]) -> Script[list[TaskRecord]]:
+    """The tasks of these runs; runs that have ended have none."""
+    return [TaskRecord._make(row) for row in (yield Call(READ_TASKS, {"run_ids": list(run_ids)}))]
+
+
+def register_runner(record: RunnerRecord, lease_ms: int) -> Script[int]:
+    """Insert a runner with a lease of ``lease_ms`` from now; returns the database's time, its ``started_at``.
+
+    The record's instants are not used: the database's are (B5).
+    """
+    params = {
+        "id": record.id,
+        "epoch": record.epoch,
+        "host": record.host,
+        "pid": record.pid,
+        "lease_ms": lease_ms,
+    }
+    return (yield Call(REGISTER, params))[0][0]
+
+
+def renew(runner_id: int, epoch: int, lease_ms: int) -> Script[int | None]:
+    """Prolong the lease to ``lease_ms`` from now (B4); returns when it ends, or None when it was taken over."""
+    found = yield Call(RENEW, {"runner": runner_id, "of_epoch": epoch, "lease_ms": lease_ms})
+    return found[0][0] if found else None
+
+
+def runners_of_host(host: str) -> Script[list[RunnerRecord]]:
+    """The runners that were registered from this host and boot."""
+    return [RunnerRecord._make(row) for row in (yield Call(OF_HOST, {"host": host}))]
+
+
+def rescue(dialect: DialectName, limit: int) -> Script[list[int]]:  # noqa: ARG001  # scripts are called alike
+    """Make the tasks of runners whose lease has expired claimable, and count it (B2, B3, B7).
+
+    Raises those runners' epochs and their tasks' fences. A runner whose groups are being committed at this moment is
+    left for the next time. A dead runner that owns nothing any more is deleted.
+
+    Args:
+        dialect: which database.
+        limit: how many runs at most; the rest follows with the next call.
+
+    Returns:
+        The rescued run ids.
+    """
+    expired = yield Call(LOCK_EXPIRED)
+    orphaned = yield Call(LOOK_ORPHANED)
+    return (yield from _take_over([row[0] for row in (*expired, *orphaned)], limit))
+
+
+def rescue_process(
+    dialect: DialectName,  # noqa: ARG001  # scripts are called alike
+    runner_ids: Sequence[int],
+    limit: int = 10_000,
+) -> Script[list[int]]:
+    """Do the same for runners that are known to be dead, without waiting for their leases."""
+    locked = yield Call(LOCK_RUNNERS, {"runners": list(runner_ids)})
+    return (yield from _take_over([row[0] for row in locked], limit))
+
+
+def _take_over(runner_ids: list[int], limit: int) -> Script[list[int]]:
+    if not runner_ids:
+        return []
+    dead = {"runners": runner_ids}
+    yield Call(RAISE_EPOCHS, dead)
+    run_ids: list[int] = [row[0] for row in (yield Call(LOCK_TASKS_OF, {**dead, "limit": limit}))]
+    if run_ids:
+        yield Call(TAKE_OVER, {"run_ids": run_ids})
+    yield Call(DROP_RUNNERS, dead)
+    return run_ids
+
+
+def release_runner(dialect: DialectName, runner_id: int, epoch: int) -> Script[bool]:  # noqa: ARG001  # likewise
+    """Drain a runner: what it still owns becomes claimable at once, uncounted, and its row goes.
+
+    Returns:
+        False when the runner was taken over before; nothing is written then.
+    """
+    locked = yield Call(LOCK_RUNNERS, {"runners": [runner_id]})
+    if not locked or locked[0][1] != epoch:
+        return False
+    yield Call(GIVE_BACK, {"runner": runner_id})
+    yield Call(DROP_RUNNERS, {"runners": [runner_id]})
+    return True

@@ -1,0 +1,16 @@
+"""The database's time, for a script that reads nothing else first (B5)."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from keepstep.store.script import Call, Script
+from keepstep.store.statement import Statement, db_now
+
+READ_NOW = Statement(select(db_now()), "read now")
+
+
+def read_now() -> Script[int]:
+    """Database time in milliseconds."""
+    found = yield Call(READ_NOW)
+    return found[0][0]

@@ -1,0 +1,198 @@
+"""How statements reach their rows: each by an index, none by a scan of a table that grows."""
+
+import itertools
+import re
+
+import psycopg
+import pytest
+from sqlalchemy import create_engine
+
+from keepstep.store import boundaries, claims, held, histories, runs
+from keepstep.store.statement import Statement
+from tests.support.rows import NOW, RUN_ID, RUNNER_ID
+
+PER_RUNNER = re.compile(r"keepstep_runner\b")
+"""The table of runners has a row a process: reading all of it is fine."""
+
+VALUES = {
+    "run_ids": [RUN_ID],
+    "runners": [RUNNER_ID],
+    "instance_ids": ["o-1"],
+    "workflows": ["order"],
+    "workflow": "order",
+    "instance_id": "o-1",
+    "status": "active",
+    "event_type": "approval",
+    "event_id": "e-1",
+    "host": "host-1",
+    "by_key": "wait:x",
+    "latest": True,
+    "pause_requested": True,
+}
+LISTINGS = (*runs.LISTING, *runs.LISTING_BY_STATUS)
+HISTORIES = tuple(
+    each for ways in vars(histories).values() if isinstance(ways, histories.Ways) for each in ways
+)
+WRITES_ONE_NEW_ROW = {"add event", "register runner"}
+
+
+def statements():
+    """Every statement of the store that is text for both, but plain inserts."""
+    modules = (boundaries, claims, held, histories, runs)
+    found = {
+        id(each): each for module in modules for each in vars(module).values() if isinstance(each, Statement)
+    }
+    return [each for each in (*found.values(), *LISTINGS, *HISTORIES) if each.label not in WRITES_ONE_NEW_ROW]
+
+
+def values_for(statement, dialect):
+    """A value for each parameter; numbers where the name says no more."""
+    names = re.findall(r"(?<!:):(\w+)", statement.text("sqlite"))
+    return statement.bind(dialect, {"now": NOW, **{name: VALUES.get(name, 1) for name in names}})
+
+
+def is_insert(statement):
+    """Inserts look nothing up but their own keys."""
+    return statement.text("sqlite").startswith("INSERT")
+
+
+SQLITE = [each for each in statements() if each is not claims.CLAIM and not is_insert(each)]
+
+
+@pytest.fixture(scope="module")
+def sqlite_tables(tmp_path_factory):
+    """A raw connection to a database with the tables."""
+    from keepstep.store.tables import metadata
+
+    engine = create_engine(f"sqlite:///{tmp_path_factory.mktemp('plans')}/plans.db")
+    metadata.create_all(engine)
+    connection = engine.raw_connection()
+    yield connection
+    connection.close()
+    engine.dispose()
+
+
+@pytest.mark.parametrize("statement", SQLITE, ids=lambda each: each.label)
+def test_no_statement_scans_on_sqlite(sqlite_tables, statement):
+    """Claims, loads, guards, listings and histories search by index (W9, W10)."""
+    plan = sqlite_tables.cursor().execute(
+        f"EXPLAIN QUERY PLAN {statement.text('sqlite')}", values_for(statement, "sqlite")
+    )
+    steps = [row[3] for row in plan]
+    scans = [step for step in steps if step.startswith("SCAN keepstep_") and not PER_RUNNER.search(step)]
+    assert not scans, steps
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [boundaries.READ_HELD, boundaries.READ_ENDING, runs.READ_INSTANCE, runs.PRESENT_RUNS],
+    ids=lambda each: each.label,
+)
+def test_guards_go_by_key(sqlite_tables, statement):
+    """A guard never walks all tasks of a runner: its cost is that of the group."""
+    plan = sqlite_tables.cursor().execute(
+        f"EXPLAIN QUERY PLAN {statement.text('sqlite')}", values_for(statement, "sqlite")
+    )
+    assert not [row[3] for row in plan if "task_owner" in row[3]]
+
+
+def test_buffered_events_are_found_among_many_consumed_ones(sqlite_tables):
+    """What a run consumed in its life does not slow down its loads (W10)."""
+    plan = sqlite_tables.cursor().execute(
+        f"EXPLAIN QUERY PLAN {runs.LOAD_EVENTS.text('sqlite')}", values_for(runs.LOAD_EVENTS, "sqlite")
+    )
+    assert [row[3] for row in plan if "event_buffered" in row[3]]
+
+
+@pytest.mark.parametrize("statement", [claims.TAKE, claims.LOOK_DUE, *LISTINGS])
+def test_ordered_reads_do_not_sort(sqlite_tables, statement):
+    """A claim or a page costs its own rows, not all that are due or listed (W9)."""
+    plan = sqlite_tables.cursor().execute(
+        f"EXPLAIN QUERY PLAN {statement.text('sqlite')}", values_for(statement, "sqlite")
+    )
+    steps = [row[3] for row in plan]
+    assert not [step for step in steps if "TEMP B-TREE" in step], steps
+    if statement in DUE:
+        assert [step for step in steps if "run_at<?" in step], steps
+    if "instant" in statement.label:
+        assert [step for step in steps if "created_at=? AND id<?" in step], steps
+
+
+FILL = """
+INSERT INTO keepstep_run SELECT n, 'order', 'i-' || n, 1, true, 1, 'active', 1, false, null, n, null, n, null,
+  '{}', null, null FROM generate_series(1, 20000) n;
+INSERT INTO keepstep_task SELECT n, 'order', n % 2, CASE WHEN n % 10 = 0 THEN n ELSE 9999999999999 END,
+  CASE WHEN n % 100 = 1 THEN n % 7 + 1 END, 1, 0, 0, 0 FROM generate_series(1, 20000) n;
+INSERT INTO keepstep_run_step SELECT n, 'do:' || k, k, 'completed', 1, 1, 1, null, null, '1', null
+  FROM generate_series(1, 5000) n, generate_series(1, 4) k;
+INSERT INTO keepstep_event (run_id, type, event_id, payload, accepted_at, consumed_by)
+  SELECT n, 'approval', 'e-' || n, '{}', n, CASE WHEN n % 9 > 0 THEN 'wait:x' END FROM generate_series(1, 20000) n;
+INSERT INTO keepstep_log SELECT n, 0, 'info', 'x', null, 1 FROM generate_series(1, 20000) n;
+INSERT INTO keepstep_runner SELECT n, 1, 9999999999999, 'host-1', 1, 1 FROM generate_series(1, 7) n;
+ANALYZE;
+"""
+
+
+@pytest.fixture(scope="module")
+def filled(postgres_databases):
+    """A PostgreSQL database with twenty thousand runs."""
+    from keepstep.store.tables import metadata
+
+    with postgres_databases() as url:
+        engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+        metadata.create_all(engine)
+        engine.dispose()
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(FILL)
+            connection.execute("SET plan_cache_mode = force_generic_plan")
+            yield connection
+
+
+def postgres_statements():
+    """All but inserts, and what only SQLite is told."""
+    only_sqlite = (boundaries.READ_HELD, boundaries.READ_ENDING, claims.TAKE)
+    return [claims.CLAIM, *(each for each in SQLITE if each not in only_sqlite)]
+
+
+@pytest.mark.parametrize("statement", postgres_statements(), ids=lambda each: each.label)
+def test_no_statement_scans_on_postgresql(filled, statement):
+    """With generic plans on full tables no growing table is read as a whole (W9, W10)."""
+    filled.execute(f"PREPARE looked_at AS {statement.text('postgresql')}")
+    try:
+        values = statement.bind(
+            "postgresql", {"now": NOW, **{n: VALUES.get(n, 1) for n in names_of(statement)}}
+        )
+        given = ", ".join(literal(value) for value in values)
+        plan = [
+            row[0] for row in filled.execute(f"EXPLAIN EXECUTE looked_at{f' ({given})' if given else ''}")
+        ]
+    finally:
+        filled.execute("DEALLOCATE looked_at")
+    assert not list(scans_of(plan)), "\n".join(plan)
+    if statement in DUE:
+        assert [line for line in plan if "Index Cond" in line and "run_at <=" in line], "\n".join(plan)
+
+
+DUE = (claims.CLAIM, claims.TAKE, claims.LOOK_DUE)
+
+
+def scans_of(plan):
+    """Lines that read a growing table as a whole: without an index, or through all of one that covers every row."""
+    for line, following in itertools.pairwise([*plan, ""]):
+        if PER_RUNNER.search(line):
+            continue
+        whole = "Scan" in line and re.search(r"using (pk|uq|ix_keepstep_(run|event|log))_", line)
+        if "Seq Scan on keepstep_" in line or (whole and "Index Cond" not in following):
+            yield line
+
+
+def names_of(statement):
+    """The parameters' names, from the SQLite text (the claim's own text writes them alike)."""
+    return re.findall(r"(?<!:):(\w+)", statement.text("sqlite"))
+
+
+def literal(value):
+    """A value as SQL text."""
+    if isinstance(value, list):
+        return f"ARRAY[{', '.join(literal(each) for each in value)}]"
+    return f"'{value}'" if isinstance(value, str) else "NULL" if value is None else str(value)

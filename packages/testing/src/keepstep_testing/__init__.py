@@ -1,0 +1,1 @@
+"""keepstep_testing: simulation, scenarios and conformance suites for workflows and stores."""
