@@ -24,7 +24,8 @@ from keepstep.model.outcome import Standing
 from keepstep.model.status import TERMINAL
 from keepstep.services.target import Done
 from keepstep.store.aftermath import after_commit
-from keepstep.store.host import Clock, SyncTarget, dialect_of, run_sync
+from keepstep.store.clock import Clock
+from keepstep.store.host import SyncTarget, dialect_of, run_sync
 from keepstep.store.lock import take_write_lock
 from keepstep.store.script import Script
 from keepstep.store.statement import DialectName

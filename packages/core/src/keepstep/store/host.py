@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import Connection, Dialect, TextClause, bindparam, text
 from sqlalchemy.dialects import sqlite
@@ -19,6 +19,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
 from keepstep.errors import UsageError
+from keepstep.store.clock import Clock
 from keepstep.store.errors import translated
 from keepstep.store.script import Call, Row, Script
 from keepstep.store.statement import DialectName, Statement
@@ -29,14 +30,6 @@ if TYPE_CHECKING:  # it needs greenlet, which a sync host on SQLite does not ins
 T = TypeVar("T")
 
 SyncTarget = Connection | Session
-
-
-class Clock(Protocol):
-    """Tells the time instead of the database's clock (B5)."""
-
-    def now_ms(self) -> int:
-        """Milliseconds since the epoch, UTC."""
-        ...
 
 
 def dialect_of(target: object) -> DialectName:

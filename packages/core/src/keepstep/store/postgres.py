@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from keepstep.errors import StoreUnavailableError, UsageError
 from keepstep.store import hints_pg
 from keepstep.store.address import dsn_of
 from keepstep.store.api import Mode
+from keepstep.store.clock import Clock
 from keepstep.store.errors import translate
 from keepstep.store.script import Call, Row, Script
 
@@ -51,14 +52,6 @@ _SETTINGS = {
 
 _SLOW = 0.001
 """A commit longer than this (in seconds) leaves room for another beside it; below, one fuller group is cheaper."""
-
-
-class Clock(Protocol):
-    """Tells the time instead of the database's clock."""
-
-    def now_ms(self) -> int:
-        """Milliseconds since the epoch, UTC."""
-        ...
 
 
 class PostgresStore:

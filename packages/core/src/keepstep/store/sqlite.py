@@ -19,12 +19,13 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from sqlalchemy.engine import make_url
 
 from keepstep.errors import StoreConflictError, StoreError, StoreUnavailableError, UsageError
 from keepstep.store.api import Mode
+from keepstep.store.clock import Clock
 from keepstep.store.errors import translate
 from keepstep.store.pace import CommitPace
 from keepstep.store.script import Call, Row, Script
@@ -48,14 +49,6 @@ _MEANING = {
     sqlite3.SQLITE_CANTOPEN: "the database file cannot be opened: check its path and permissions",
     sqlite3.SQLITE_IOERR: "the disk reported an error: check the volume; the outcome of a commit is unknown",
 }
-
-
-class Clock(Protocol):
-    """What decides due, expired and deadline on SQLite (B5): this machine's clock, or the simulation's."""
-
-    def now_ms(self) -> int:
-        """Milliseconds since the epoch, UTC."""
-        ...
 
 
 class SqliteStore:
