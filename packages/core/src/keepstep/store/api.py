@@ -10,8 +10,8 @@ from keepstep.store.script import Script
 T = TypeVar("T")
 
 Mode = Literal["write", "read", "single"]
-"""``write``: one transaction. ``read``: one snapshot. ``single``: the script makes exactly one call, which is its own
-transaction (one round trip on PostgreSQL)."""
+"""``write``: one transaction. ``read``: nothing is written; each statement sees one snapshot, two of them maybe not the
+same one. ``single``: the script makes exactly one call, which is its own transaction (one round trip on PostgreSQL)."""
 
 
 class Store(Protocol):
