@@ -45,6 +45,10 @@ DATABASE_CLOCK: Mapping[DialectName, str] = {
 }
 """Database time in milliseconds, as each dialect says it; statements say :class:`db_now`."""
 
+IDLE_MAX = "10s"
+"""How long PostgreSQL lets a transaction with locks of ours stand still. A process that froze in its middle would keep
+its runs from everybody else for as long as it lives: a rescue passes over runners that are being committed for."""
+
 _NO_NOW: dict[str, Any] = {"now": None}
 
 
