@@ -1,7 +1,9 @@
 """Claims: who takes what, in which order, and what a claim changes (B2)."""
 
+import pytest
+
 from keepstep.model.status import Priority, Status
-from keepstep.store.claims import claim, due, look_held, next_due, read_tasks
+from keepstep.store.claims import claim, due, look_held, next_due, read_tasks, share_out
 from tests.support.rows import NOW, RUNNER_ID, run_row, task_row
 
 WORKFLOWS = ["order"]
@@ -100,6 +102,65 @@ async def test_a_large_batch_mixes_both_priorities(world):
     assert len(await taken(world, 40)) == 20
 
 
+def test_room_is_shared_out_whole():
+    """Shares differ by one at most; where there is less room than names the first ones have it."""
+    assert share_out(7, ["a", "b", "c"]) == [("a", 3), ("b", 2), ("c", 2)]
+    assert share_out(2, ["a", "b", "c"]) == [("a", 1), ("b", 1)]
+    assert share_out(0, ["a"]) == share_out(5, []) == []
+
+
+async def queues(world, priority=Priority.NEW):
+    """Twenty old tasks of one workflow, three young ones of another, one of a third."""
+    for each in range(20):
+        await waiting(world, each + 1, NOW - 1_000 + each, priority)
+    for each in (101, 102, 103):
+        await waiting(world, each, NOW - 200 + each, priority, workflow="small")
+    await waiting(world, 201, NOW, priority, workflow="tiny")
+
+
+ALL = ["order", "small", "tiny", "unused"]
+
+
+@pytest.mark.parametrize("priority", [Priority.RESUME, Priority.NEW])
+async def test_workflows_share_a_claim(world, priority):
+    """A long queue of old tasks holds nobody else back; within a workflow the oldest goes first (B2, decision 0018)."""
+    await world.runner()
+    await queues(world, priority)
+    assert await taken(world, 6, workflows=ALL) == [1, 2, 101, 102, 201]
+    assert await taken(world, 6, workflows=ALL) == [3, 4, 5, 103]
+    assert await taken(world, 6, workflows=ALL) == [6, 7, 8, 9, 10, 11]
+
+
+async def test_with_less_room_than_workflows_the_first_named_have_a_share(world):
+    """Who claims says whose turn it is (B2, decision 0018); who has nothing due takes no turn."""
+    await world.runner()
+    await queues(world)
+    assert await taken(world, 1, workflows=["unused", "small", "tiny", "order"]) == [101]
+    assert await taken(world, 2, workflows=["tiny", "unused", "order", "small"]) == [1, 201]
+    assert await taken(world, 1, workflows=["tiny", "small", "order"]) == [102]
+
+
+async def test_new_runs_wait_until_resuming_work_leaves_room(world):
+    """A share of resuming work that was used up may have a rest, which goes before any new run (B2)."""
+    await world.runner()
+    for each in range(5):
+        await waiting(world, each + 1, NOW - each)
+    await waiting(world, 6, NOW, workflow="small")
+    await waiting(world, 7, NOW - 1_000, Priority.NEW, workflow="small")
+    claims = [
+        await world.run(claim(world.dialect, RUNNER_ID, 1, limit, ["order", "small"])) for limit in (6, 6, 6)
+    ]
+    assert [[each.run.id for each in one.claimed] for one in claims] == [[5, 4, 3, 6], [2, 1, 7], []]
+    assert [each.more for each in claims] == [True, False, False]
+
+
+async def test_a_tick_finds_what_a_claim_would_take(world):
+    """Optimistic ticks are as fair (B2, B9)."""
+    await queues(world)
+    found = await world.run(due(6, ALL), "read")
+    assert [each.run.id for each in found] == [1, 2, 101, 102, 201]
+
+
 async def test_due_reads_without_claiming(world):
     """An optimistic tick finds unowned runs and those whose holder's lease has expired (B9)."""
     await world.runner(lease_ms=1_000)
@@ -129,6 +190,16 @@ async def test_next_due_is_the_earliest_of_tasks_and_leases(world):
     assert await world.run(next_due(WORKFLOWS), "read") == (NOW, NOW + 40_000)
     await waiting(world, 5, NOW + 30_000)
     assert await world.run(next_due(WORKFLOWS), "read") == (NOW, NOW + 30_000)
+
+
+async def test_an_expired_lease_on_what_we_cannot_advance_makes_nothing_due(world):
+    """B2, B9: who does not know the workflow is not told to look, again and again, at what it never touches."""
+    await world.runner(lease_ms=1_000)
+    await waiting(world, 1, NOW, workflow="other", owner=RUNNER_ID)
+    assert await world.run(next_due(["order", "other"]), "read") == (NOW, NOW + 1_000)
+    assert await world.run(next_due(WORKFLOWS), "read") == (NOW, None)
+    world.clock.now += 5_000
+    assert await world.run(next_due(WORKFLOWS), "read") == (NOW + 5_000, None)
 
 
 async def test_held_tasks_and_tasks_by_id(world):
