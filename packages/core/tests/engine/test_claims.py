@@ -54,6 +54,12 @@ async def unknown(event: WorkflowEvent[None], step: WorkflowStep) -> str:
     return await step.do("quick", quick)
 
 
+@workflow(name="brief")
+async def brief(event: WorkflowEvent[None], step: WorkflowStep) -> str:
+    """One more kind, that ends at once."""
+    return await step.do("quick", quick)
+
+
 async def test_unregistered_workflows_are_never_touched(fleet):
     """B2, defect 8: a runner without a workflow's code neither claims nor changes its instances."""
     creator = fleet.node(unknown)
@@ -115,6 +121,42 @@ def test_a_runner_holds_no_more_than_it_may(virtually):
         for each in Outside.gates.values():
             each.set()
         assert [await each.result() for each in made] == [f"i{n}" for n in range(12)]
+
+    virtually(main)
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_long_queue_holds_no_other_workflow_back(virtually, concurrency):
+    """B2, decision 0018: of a workflow with a hundred queued runs and one with five, due later, each gets its turns."""
+
+    async def main(fleet):
+        creator = fleet.node(unknown, waiting, brief)
+        for number in range(100):
+            await creator.workflows.unknown.create(f"many-{number}")
+        await fleet.passing(1)
+        for number in range(5):
+            await creator.workflows.brief.create(f"few-{number}")
+        node = await fleet.started(unknown, waiting, brief, options=RunnerOptions(concurrency=concurrency))
+        await fleet.until(lambda: len(Outside.began) == 105 and not node.held)
+        few = [Outside.began.index(f"few-{number}") for number in range(5)]
+        assert few == sorted(few)
+        assert max(few) < 2 * 5 + 2 * concurrency
+
+    virtually(main)
+
+
+def test_ticks_take_turns_too(virtually):
+    """B2, B9, decision 0018: a host that advances one run at a time serves workflows in turn."""
+
+    async def main(fleet):
+        app = fleet.node(unknown, brief)
+        for kind in (app.workflows.unknown, app.workflows.brief):
+            for number in range(4):
+                await kind.create(f"{kind.name}-{number}")
+            await fleet.passing(1)
+        for _ in range(4):
+            await app.engine.tick(max_instances=1)
+        assert sorted(Outside.began) == ["brief-0", "brief-1", "unknown-0", "unknown-1"]
 
     virtually(main)
 

@@ -56,7 +56,8 @@ def is_insert(statement):
     return statement.text("sqlite").startswith("INSERT")
 
 
-SQLITE = [each for each in statements() if each is not claims.CLAIM and not is_insert(each)]
+ONLY_POSTGRES = (claims.CLAIM, boundaries.STAY_AWAKE)
+SQLITE = [each for each in statements() if each not in ONLY_POSTGRES and not is_insert(each)]
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,18 @@ def test_ordered_reads_do_not_sort(sqlite_tables, statement):
         assert [step for step in steps if "created_at=? AND id<?" in step], steps
 
 
+@pytest.mark.parametrize("statement", [claims.LOOK_TURNS, claims.NEXT_DUE], ids=lambda each: each.label)
+def test_each_workflow_is_asked_for_its_oldest_task(sqlite_tables, statement):
+    """Whose turn it is and what is due next cost two look-ups a workflow, whatever waits in the queues (W9, decision 0018)."""
+    plan = sqlite_tables.cursor().execute(
+        f"EXPLAIN QUERY PLAN {statement.text('sqlite')}", values_for(statement, "sqlite")
+    )
+    steps = [row[3] for row in plan]
+    oldest = [step for step in steps if "task_due (priority=? AND workflow=? " in step]
+    assert len(oldest) == 2, steps
+    assert not [step for step in steps if "TEMP B-TREE" in step], steps
+
+
 FILL = """
 INSERT INTO keepstep_run SELECT n, 'order', 'i-' || n, 1, true, 1, 'active', 1, false, null, n, null, n, null,
   '{}', null, null FROM generate_series(1, 20000) n;
@@ -171,6 +184,35 @@ def test_no_statement_scans_on_postgresql(filled, statement):
     assert not list(scans_of(plan)), "\n".join(plan)
     if statement in DUE:
         assert [line for line in plan if "Index Cond" in line and "run_at <=" in line], "\n".join(plan)
+
+
+def test_a_claim_on_postgresql_reads_what_it_takes(filled):
+    """Two thousand due tasks, and some of a workflow that nobody asked for, cost a claim nothing (W9, decision 0018)."""
+    plan = analyzed(filled, claims.CLAIM, runner=1, epoch=1, limit=5, workflows=["a", "order", "z"])
+    read = [int(found) for found in re.findall(r"actual time=\S+ rows=(\d+)", "\n".join(plan))]
+    assert max(read) == 5, "\n".join(plan)
+    assert not [line for line in plan if "Join Filter" in line], "\n".join(plan)
+
+
+@pytest.mark.parametrize("statement", [claims.LOOK_TURNS, claims.NEXT_DUE], ids=lambda each: each.label)
+def test_the_oldest_task_is_one_row_on_postgresql(filled, statement):
+    """Whose turn it is and what is due next: one row a workflow and priority is read of all that are due (W9)."""
+    plan = analyzed(filled, statement, workflows=["order"])
+    read = [
+        int(found[1]) for line in plan if "task_due" in line and (found := re.search(r" rows=(\d+)", line))
+    ]
+    assert read, "\n".join(plan)
+    assert max(read) == 1, "\n".join(plan)
+
+
+def analyzed(connection, statement, **values):
+    """The generic plan of a statement with what it really read; its writes are rolled back."""
+    given = ", ".join(literal(value) for value in statement.bind("postgresql", {"now": NOW, **values}))
+    with connection.transaction(force_rollback=True):
+        connection.execute(f"PREPARE analyzed AS {statement.text('postgresql')}")
+        rows = connection.execute(f"EXPLAIN (ANALYZE, COSTS OFF) EXECUTE analyzed ({given})").fetchall()
+        connection.execute("DEALLOCATE analyzed")
+    return [row[0] for row in rows]
 
 
 DUE = (claims.CLAIM, claims.TAKE, claims.LOOK_DUE)

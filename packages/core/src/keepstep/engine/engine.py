@@ -24,6 +24,7 @@ from keepstep.engine.optimistic import Optimist
 from keepstep.engine.options import RunnerOptions
 from keepstep.engine.own import OwnTransactions
 from keepstep.engine.parts import Parts
+from keepstep.engine.rotation import Rotation
 from keepstep.engine.runner import Runner
 from keepstep.engine.seams import DatabaseClock, Seams
 from keepstep.engine.userwrites import UserWrites
@@ -85,6 +86,7 @@ class Engine:
         self.dispatcher: Dispatcher | None = None
         self._workers = Workers(options.sync_steps_max)
         self.hooks = Hooks(store, hooks, options, seams, self.clock)
+        self._rotation = Rotation(seams.random)
         attempts = Attempts(self._workers, limits, self.clock, seams, registry)
         parts = Parts(
             store=store,
@@ -101,6 +103,7 @@ class Engine:
                 sessions, attempts, KeySource(self.clock.now_ms, seams.random.getrandbits), self.touched
             ),
             hooks=self.hooks,
+            rotation=self._rotation,
         )
         self._user_writes = parts.user_writes
         self.own = OwnTransactions(sessions, self._workers)
@@ -219,13 +222,15 @@ class Engine:
             if earliest is None or earliest > now:
                 break
             batch = TICK_BATCH if max_instances is None else min(TICK_BATCH, max_instances - processed)
-            found = await self.read("due", partial(due, batch + len(lost), names))
+            turns = self._rotation.order(names)
+            found = await self.read("due", partial(due, batch + len(lost), turns))
             ready = [each for each in found if each.run.id not in lost][:batch]
             if not ready:
                 break
             for each in ready:
                 if not await self._advance(each):
                     lost.add(each.run.id)
+            self._rotation.serve({each.run.workflow for each in ready})
             processed += len(ready)
         now, earliest = await self._next_due(names)
         hook_due = await self._deliver_hooks()

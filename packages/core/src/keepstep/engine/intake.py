@@ -67,20 +67,22 @@ class Intake:
         return max(0, self._parts.options.concurrency - len(self._advancer.held) - self._expected)
 
     async def claim_batch(self) -> bool:
-        """Claim and begin what is due; whether a full batch came, so that more may be due."""
+        """Claim and begin what is due; whether more may be due."""
         limit = min(CLAIM_MAX, self.free)
         lease = self._lease
         runner_id = lease.runner_id
-        script = claim(self._store.dialect, runner_id, lease.epoch, limit, self._parts.registry.names)
+        turns = self._parts.rotation.order(self._parts.registry.names)
+        script = claim(self._store.dialect, runner_id, lease.epoch, limit, turns)
         self._expected += limit
         try:
             claims = await self._store.transaction("claim", script)
             self._parts.clock.observe(claims.now)
+            self._parts.rotation.serve({each.run.workflow for each in claims.claimed})
             loaded = await self._load_all(claims)
         finally:
             self._expected -= limit
         await self._take(loaded, runner_id)
-        return len(claims.claimed) == limit
+        return claims.more
 
     def adopt(self, creation: Creation, done: Done) -> None:
         """Write a creation with the next group; where there is room the same commit claims it (eager start)."""

@@ -10,6 +10,7 @@ from keepstep.engine.cache import Cache
 from keepstep.engine.changes import Changes
 from keepstep.engine.hooks import Hooks
 from keepstep.engine.options import RunnerOptions
+from keepstep.engine.rotation import Rotation
 from keepstep.engine.seams import DatabaseClock, Seams
 from keepstep.engine.userwrites import UserWrites
 from keepstep.model.ids import KeySource
@@ -34,6 +35,7 @@ class Parts:
         attempts: makes attempts of steps.
         user_writes: commits steps that carry the user's own writes.
         hooks: delivers hooks.
+        rotation: whose turn it is.
     """
 
     store: Store
@@ -48,3 +50,4 @@ class Parts:
     attempts: Attempts
     user_writes: UserWrites
     hooks: Hooks
+    rotation: Rotation

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, assert_never
 
-from sqlalchemy import BigInteger, bindparam, column, false, func, null, select
+from sqlalchemy import BigInteger, bindparam, column, false, func, null, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from keepstep.model.plan import Boundary, ContinueAsNew, Creation, Finish, Hold, Park, Pause, Release
@@ -23,7 +23,7 @@ from keepstep.store import boundaries_pg
 from keepstep.store.group import GroupResult
 from keepstep.store.runs import ADD_RUN, DROP_TASK, PUT_TASK, insert_creations
 from keepstep.store.script import Call, Script
-from keepstep.store.statement import DialectName, Statement, db_now, fixed, ids
+from keepstep.store.statement import IDLE_MAX, DialectName, Statement, db_now, fixed, ids
 from keepstep.store.tables import event, log, run, run_step, runner, task
 
 _step = insert(run_step)
@@ -106,6 +106,10 @@ SUPERSEDE_RUN = Statement(_FINISH.values(latest=false()), "supersede run", _FINI
 _GUARD_TASK = select(task.c.owner, task.c.fence, task.c.wake_seq, runner.c.locked_until, db_now()).where(
     task.c.run_id == bindparam("run")
 )
+STAY_AWAKE = Statement(
+    text(f"SELECT set_config('idle_in_transaction_session_timeout', '{IDLE_MAX}', true)"), "stay awake"
+)
+"""From here to its end a transaction on PostgreSQL must not stand still: it may be a host's, with settings of its own."""
 LOCK_EPOCH = Statement(
     select(runner.c.epoch)
     .where(runner.c.id == bindparam("runner"))
@@ -166,15 +170,17 @@ def commit_group(
     return GroupResult(frozenset(kept), epoch_held=True)
 
 
-def commit_leased(dialect: DialectName, runner_id: int, epoch: int, boundary: Boundary) -> Script[bool]:  # noqa: ARG001  # scripts are called alike
+def commit_leased(dialect: DialectName, runner_id: int, epoch: int, boundary: Boundary) -> Script[bool]:
     """Write one boundary in a transaction that also holds a user's writes (C8); False means roll it back.
 
     Args:
-        dialect: which database; both take the same statements.
+        dialect: which database.
         runner_id: the runner that holds the run.
         epoch: its epoch as registered.
         boundary: what to write.
     """
+    if dialect == "postgresql":
+        yield Call(STAY_AWAKE)
     found = yield Call(LOCK_EPOCH, {"runner": runner_id})
     if not found or found[0][0] != epoch:
         return False
@@ -187,16 +193,18 @@ def commit_leased(dialect: DialectName, runner_id: int, epoch: int, boundary: Bo
     return True
 
 
-def commit_optimistic(dialect: DialectName, boundary: Boundary) -> Script[bool]:  # noqa: ARG001  # scripts are called alike
+def commit_optimistic(dialect: DialectName, boundary: Boundary) -> Script[bool]:
     """Write one boundary without a lease (B9): nobody may hold the run, or its holder's lease has expired.
 
     Raises the fence, so that whoever read the same state, or held the run before, loses (B3).
 
     Args:
-        dialect: which database; both take the same statements.
+        dialect: which database.
         boundary: what to write; its end gives the run back (never :class:`Hold`).
     """
     assert not isinstance(boundary.end, Hold), "an optimistic tick cannot keep its run: use Release"
+    if dialect == "postgresql":
+        yield Call(STAY_AWAKE)
     found = yield Call(LOCK_TASK, {"run": boundary.run_id})
     if not found:
         return False

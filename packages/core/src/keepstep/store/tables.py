@@ -192,8 +192,8 @@ IS_OWNED = task.c.owner.is_not(None)
 Index(
     f"ix_{PREFIX}task_due",
     task.c.priority,
+    task.c.workflow,  # before run_at: each workflow's queue has a head of its own, and unknown ones are never touched
     task.c.run_at,
-    task.c.workflow,  # so that tasks of workflows that a runner does not know are passed over within the index
     sqlite_where=IS_CLAIMABLE,
     postgresql_where=IS_CLAIMABLE,
 )

@@ -16,7 +16,7 @@ from __future__ import annotations
 import pytest
 
 from keepstep.store.api import Store
-from keepstep_testing.conformance.stores.claims import Claims
+from keepstep_testing.conformance.stores.claims import Claims, Shares
 from keepstep_testing.conformance.stores.ends import Ends
 from keepstep_testing.conformance.stores.guards import Guards
 from keepstep_testing.conformance.stores.leases import Leases
@@ -28,7 +28,7 @@ __all__ = ["SetClock", "StoreConformance", "StoreWorld"]
 
 
 @pytest.mark.anyio
-class StoreConformance(Transactions, Claims, Ends, Guards, Leases, Runs):
+class StoreConformance(Transactions, Claims, Shares, Ends, Guards, Leases, Runs):
     """Inherit and override the fixture ``store``; see the module's head."""
 
     @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from keepstep.model.status import Priority, Status
 from keepstep.store.claims import claim, due, look_held, next_due, read_tasks
 from keepstep_testing.conformance.rows import NOW, RUNNER_ID, run_row, task_row
@@ -33,6 +35,18 @@ async def taken(
     claims = await world.run(claim(world.dialect, RUNNER_ID, epoch, limit, workflows))
     assert claims.now == world.clock.now
     return [each.run.id for each in claims.claimed]
+
+
+async def queues(world: StoreWorld, priority: int = Priority.NEW) -> None:
+    """Twenty old tasks of one workflow, three young ones of another, one of a third."""
+    for each in range(20):
+        await waiting(world, each + 1, NOW - 1_000 + each, priority)
+    for each in (101, 102, 103):
+        await waiting(world, each, NOW - 200 + each, priority, workflow="small")
+    await waiting(world, 201, NOW, priority, workflow="tiny")
+
+
+ALL = ["order", "small", "tiny", "unused"]
 
 
 class Claims:
@@ -146,3 +160,57 @@ class Claims:
         assert sorted(each.run_id for each in await world.run(look_held(RUNNER_ID), "read")) == [1, 2]
         assert sorted(each.run_id for each in await world.run(read_tasks([2, 3, 99]), "read")) == [2, 3]
         assert await world.run(read_tasks([]), "read") == []
+
+    async def test_an_expired_lease_on_what_we_cannot_advance_makes_nothing_due(
+        self, world: StoreWorld
+    ) -> None:
+        """B2, B9: who does not know the workflow is not told to look, again and again, at what it never touches."""
+        await world.runner(lease_ms=1_000)
+        await waiting(world, 1, NOW, workflow="other", owner=RUNNER_ID)
+        assert await world.run(next_due(["order", "other"]), "read") == (NOW, NOW + 1_000)
+        assert await world.run(next_due(WORKFLOWS), "read") == (NOW, None)
+        world.clock.now += 5_000
+        assert await world.run(next_due(WORKFLOWS), "read") == (NOW + 5_000, None)
+
+
+class Shares:
+    """How workflows share a claim (B2, decision 0018)."""
+
+    @pytest.mark.parametrize("priority", [Priority.RESUME, Priority.NEW])
+    async def test_workflows_share_a_claim(self, world: StoreWorld, priority: int) -> None:
+        """A long queue of old tasks holds nobody else back; within a workflow the oldest goes first (B2, decision 0018)."""
+        await world.runner()
+        await queues(world, priority)
+        assert await taken(world, 6, workflows=ALL) == [1, 2, 101, 102, 201]
+        assert await taken(world, 6, workflows=ALL) == [3, 4, 5, 103]
+        assert await taken(world, 6, workflows=ALL) == [6, 7, 8, 9, 10, 11]
+
+    async def test_with_less_room_than_workflows_the_first_named_have_a_share(
+        self, world: StoreWorld
+    ) -> None:
+        """Who claims says whose turn it is (B2, decision 0018); who has nothing due takes no turn."""
+        await world.runner()
+        await queues(world)
+        assert await taken(world, 1, workflows=["unused", "small", "tiny", "order"]) == [101]
+        assert await taken(world, 2, workflows=["tiny", "unused", "order", "small"]) == [1, 201]
+        assert await taken(world, 1, workflows=["tiny", "small", "order"]) == [102]
+
+    async def test_new_runs_wait_until_resuming_work_leaves_room(self, world: StoreWorld) -> None:
+        """A share of resuming work that was used up may have a rest, which goes before any new run (B2)."""
+        await world.runner()
+        for each in range(5):
+            await waiting(world, each + 1, NOW - each)
+        await waiting(world, 6, NOW, workflow="small")
+        await waiting(world, 7, NOW - 1_000, Priority.NEW, workflow="small")
+        claims = [
+            await world.run(claim(world.dialect, RUNNER_ID, 1, limit, ["order", "small"]))
+            for limit in (6, 6, 6)
+        ]
+        assert [[each.run.id for each in one.claimed] for one in claims] == [[5, 4, 3, 6], [2, 1, 7], []]
+        assert [each.more for each in claims] == [True, False, False]
+
+    async def test_a_tick_finds_what_a_claim_would_take(self, world: StoreWorld) -> None:
+        """Optimistic ticks are as fair (B2, B9)."""
+        await queues(world)
+        found = await world.run(due(6, ALL), "read")
+        assert [each.run.id for each in found] == [1, 2, 101, 102, 201]
