@@ -8,6 +8,7 @@ from keepstep.authoring.registry import Registry
 from keepstep.engine.attempts import Attempts
 from keepstep.engine.cache import Cache
 from keepstep.engine.changes import Changes
+from keepstep.engine.feeds import Feeds
 from keepstep.engine.hooks import Hooks
 from keepstep.engine.options import RunnerOptions
 from keepstep.engine.seams import DatabaseClock, Seams
@@ -34,6 +35,7 @@ class Parts:
         attempts: makes attempts of steps.
         user_writes: commits steps that carry the user's own writes.
         hooks: delivers hooks.
+        feeds: publishes changes.
     """
 
     store: Store
@@ -48,3 +50,4 @@ class Parts:
     attempts: Attempts
     user_writes: UserWrites
     hooks: Hooks
+    feeds: Feeds
