@@ -9,6 +9,7 @@ from pathlib import Path
 
 PACKAGES = (
     "keepstep",
+    "keepstep.changes",
     "keepstep.client",
     "keepstep.routes",
     "keepstep_node",

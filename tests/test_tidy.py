@@ -24,6 +24,7 @@ LONG: dict[str, str] = {
 
 # Module (and what lies below it) -> why it may read the world: clocks, randomness, threads, sockets.
 WORLDLY = {
+    "keepstep.changes": "adapters: files block, so they have a thread; a signature carries the time of its request",
     "keepstep.engine.seams": "the clock, the randomness and the identity that everything else is given",
     "keepstep.http_client.transport": "an adapter: it talks to a server, and waits between two tries",
     "keepstep.engine.workers": "sync steps run in threads",

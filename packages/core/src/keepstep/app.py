@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, Unpack, ov
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session, scoped_session
 
+from keepstep.authoring.feed import ChangeFeed, hooks_of, subscribed
 from keepstep.authoring.registry import AnyWorkflow, Bindings, KeyedBindings, Registry
 from keepstep.client.binding import Binding
 from keepstep.client.bound import Workflow, binding_of, bindings_of
+from keepstep.client.changes import Changes
 from keepstep.client.hooks import Hooks
 from keepstep.client.hosted import Hosted, HostPort, HostTransaction
 from keepstep.client.mint import Mint
@@ -33,7 +35,7 @@ from keepstep.model.outcome import TickResult
 from keepstep.store.address import MEMORY, Address, Database, url_of
 from keepstep.store.api import Store
 from keepstep.store.host import is_async, sync_target
-from keepstep.store.migrations import CORE, Line, check, migrate, migrate_if_needed
+from keepstep.store.migrations import CORE, Line, migrate, prepare
 from keepstep.store.sessions import Sessions
 from keepstep.store.sqlite import SqliteStore
 from keepstep.sync.client import SyncClient
@@ -74,11 +76,13 @@ class App(FragmentAttributes, Generic[W]):
             by itself: :meth:`tick` does what is due.
         runner: how the runner works.
         limits: sizes and counts that may not be exceeded (C10).
+        changes: what is published of its instances' changes (F3), the same in every process; None = nothing.
         clock: time instead of the machine's, for tests.
 
     Attributes:
         workflows: the bindings.
         hooks: the outbox: hooks that were triggered, and what became of them.
+        changes: the change feed: ``await app.changes(after=…)``, and its sinks.
         sync: the same verbs for sync code.
 
     Raises:
@@ -95,6 +99,7 @@ class App(FragmentAttributes, Generic[W]):
         dispatcher: Dispatcher | Default | None = DEFAULT,
         runner: RunnerOptions = ...,
         limits: Limits = ...,
+        changes: ChangeFeed | None = None,
         clock: Clock | None = None,
     ) -> None: ...
     @overload
@@ -107,6 +112,7 @@ class App(FragmentAttributes, Generic[W]):
         dispatcher: Dispatcher | Default | None = DEFAULT,
         runner: RunnerOptions = ...,
         limits: Limits = ...,
+        changes: ChangeFeed | None = None,
         clock: Clock | None = None,
     ) -> None: ...
     def __init__(
@@ -118,14 +124,20 @@ class App(FragmentAttributes, Generic[W]):
         dispatcher: Dispatcher | Default | None = DEFAULT,
         runner: RunnerOptions = RunnerOptions(),  # noqa: B008  # frozen
         limits: Limits = Limits(),  # noqa: B008  # frozen
+        changes: ChangeFeed | None = None,
         clock: Clock | None = None,
     ) -> None:
         address = _address_of(database)
         self._database = database
         self._wanted = dispatcher
         mounting = [*_named_in_class(type(self)), *fragments]
-        self._registry = Registry({} if workflows is None else workflows, may_be_empty=bool(mounting))
-        self._composition = Composition(mounting, self._registry, _Transactions(self), _reserved(self))
+        stored, given = subscribed(changes), {} if workflows is None else workflows
+        self._registry = Registry(given, stored=stored, may_be_empty=bool(mounting))
+        self._composition = Composition(
+            mounting, self._registry, _Transactions(self), _reserved(self), stored
+        )
+        if changes is not None:
+            changes.check(self._composition.registry.names)
         seams = Seams.production(clock)
         self._engine = Engine(
             _store_at(address, seams.clock, clock),
@@ -134,7 +146,8 @@ class App(FragmentAttributes, Generic[W]):
             limits=limits,
             seams=seams,
             sessions=Sessions(database),
-            hooks=self._composition.hooks,
+            hooks={**self._composition.hooks, **hooks_of(changes)},
+            feed=changes,
         )
         self._mint = Mint(limits, seams.clock.now_ms, seams.random.getrandbits)
         self._port = EnginePort(self._engine, self._ready)
@@ -147,6 +160,7 @@ class App(FragmentAttributes, Generic[W]):
         self._changing = asyncio.Lock()
         self.workflows: W = bindings_of(self._registry, self._port, self._mint)
         self.hooks = Hooks(self._port)
+        self.changes = Changes(self._port)
         self.sync = SyncClient(self, self._registry, self._port, self._mint, self._composition)
 
     def __repr__(self) -> str:
@@ -194,11 +208,7 @@ class App(FragmentAttributes, Generic[W]):
             dispatcher = _default_dispatcher() if self._wanted is DEFAULT else self._wanted
             store = self._engine.store
             try:
-                if migrate:
-                    await migrate_if_needed(store, self._database, *self._lines)
-                else:
-                    for line in self._lines:
-                        await store.transaction("check schema version", check(line), "read")
+                await prepare(store, self._database, self._lines, may_migrate=migrate)
                 if dispatcher is not None:
                     if not isinstance(dispatcher, RemoteDispatcher):
                         await self._engine.start()
@@ -364,7 +374,7 @@ def _reserved(app: App[Any]) -> set[str]:
         for name in dir(type(app))
         if not isinstance(vars(type(app)).get(name), Fragment | FragmentInstance)
     }
-    return own | {"workflows", "hooks", "sync"}
+    return own | {"workflows", "hooks", "changes", "sync"}
 
 
 def _address_of(database: Database) -> Address:

@@ -25,6 +25,7 @@
     │   ├── InstanceStateError         any other state that does not allow it
     │   ├── HookNotFoundError          no hook row has that id
     │   ├── HookStateError             the hook is being delivered just now
+    │   ├── ChangesPrunedError         changes that were asked for are kept no more
     │   └── EventIdConflictError       the same event id came with another payload
     ├── WorkflowError                  raised inside a body; catchable there
     │   ├── NonRetryableError          raised by user code: end this step now
@@ -225,6 +226,12 @@ class HookStateError(StateError):
     """A hook row is not in a state that allows what was asked (F1)."""
 
     code = "HOOK_STATE"
+
+
+class ChangesPrunedError(StateError):
+    """Changes after the given number are kept no more: reading on would leave a gap (F3)."""
+
+    code = "CHANGES_PRUNED"
 
 
 class EventIdConflictError(StateError):

@@ -70,12 +70,20 @@ class Committer:
         store: where they go.
         group_max: most plans in one transaction.
         on_epoch_lost: called when the runner's own guard failed: somebody took its lease over.
+        on_changes: called after a commit with changes that are to be published (F3); None = none ever are.
     """
 
-    def __init__(self, store: Store, group_max: int, on_epoch_lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        group_max: int,
+        on_epoch_lost: Callable[[], None],
+        on_changes: Callable[[], None] | None = None,
+    ) -> None:
         self._store = store
         self._group_max = group_max
         self._on_epoch_lost = on_epoch_lost
+        self._on_changes = on_changes
         self._queue: deque[_Submitted] = deque()
         self._resting: dict[_Submitted, asyncio.TimerHandle] = {}
         self._flights: set[asyncio.Task[None]] = set()
@@ -174,6 +182,8 @@ class Committer:
                 await backoff.wait()
             else:
                 probe("committed", boundaries=boundaries, kept=result.kept, creations=creations)
+                if self._on_changes is not None and any(each.changes for each in boundaries):
+                    self._on_changes()
                 return result
         return None
 

@@ -10,6 +10,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from keepstep.authoring.feed import ChangeFeed
 from keepstep.authoring.hooks import HookDefinition
 from keepstep.authoring.registry import Registry
 from keepstep.engine.advancer import RETRY_BROKEN_MS
@@ -19,6 +20,7 @@ from keepstep.engine.cache import Cache
 from keepstep.engine.changes import Changes
 from keepstep.engine.committer import Verdict
 from keepstep.engine.dispatch import Dispatcher
+from keepstep.engine.feeds import Feeds
 from keepstep.engine.hooks import Hooks
 from keepstep.engine.optimistic import Optimist
 from keepstep.engine.options import RunnerOptions
@@ -62,6 +64,7 @@ class Engine:
         seams: clock, randomness, identity.
         sessions: where transactions of the user's own are opened (C8); None = nowhere.
         hooks: the hooks that this process can deliver, by stored name (F1).
+        feed: the changes that are published, and where they go (F3); None = none.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Engine:
         seams: Seams,
         sessions: Sessions | None = None,
         hooks: Mapping[str, HookDefinition[Any]] = NO_HOOKS,
+        feed: ChangeFeed | None = None,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -87,6 +91,17 @@ class Engine:
         self._workers = Workers(options.sync_steps_max)
         self.hooks = Hooks(store, hooks, options, seams, self.clock)
         self._rotation = Rotation(seams.random)
+        self.feeds = Feeds(
+            store,
+            feed,
+            options=options,
+            limits=limits,
+            seams=seams,
+            clock=self.clock,
+            new_key=self.keys.next,
+            on_work=self.touched,
+            on_due=self.wake,
+        )
         attempts = Attempts(self._workers, limits, self.clock, seams, registry)
         parts = Parts(
             store=store,
@@ -104,6 +119,7 @@ class Engine:
             ),
             hooks=self.hooks,
             rotation=self._rotation,
+            feeds=self.feeds,
         )
         self._user_writes = parts.user_writes
         self.own = OwnTransactions(sessions, self._workers)
@@ -245,11 +261,13 @@ class Engine:
         return processed
 
     async def _deliver_hooks(self) -> int | None:
-        """Deliver what is due, and say when the next hook is."""
+        """Publish changes, deliver what is due, and say when the next hook or sink is."""
         if self.runner.running:
             return None  # it delivers them
+        await self.feeds.feed_due()
         await self.hooks.deliver_due()
-        return await self.hooks.next_due()
+        dues = (await self.hooks.next_due(), await self.feeds.next_due())
+        return min((each for each in dues if each is not None), default=None)
 
     async def _advance(self, due: Claimed) -> bool:
         """Tick one run through; False when it is another's, or cannot be advanced now. Others go on in any case."""

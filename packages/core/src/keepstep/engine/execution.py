@@ -21,6 +21,7 @@ from keepstep.engine.opensteps import OpenSteps
 from keepstep.engine.pending import Pending
 from keepstep.kernel.attempts import decide_attempt, intent_row, retrying_row
 from keepstep.kernel.boundary import open_rows, plan_end
+from keepstep.kernel.changes import tell_boundary
 from keepstep.kernel.settle import next_fact, resolution
 from keepstep.loop.body import Body
 from keepstep.model.commands import (
@@ -208,7 +209,7 @@ class Execution:
 
     def _boundary(self, end: End, now: int, *last: StepRecord) -> Boundary:
         pending, run = self.pending, self.run
-        return Boundary(
+        boundary = Boundary(
             run_id=run.id,
             fence=self.fence,
             wake_seq=None if isinstance(end, Hold) else self.wake_seq,
@@ -220,6 +221,8 @@ class Execution:
             end=end,
             started_at=run.started_at,
         )
+        wanted = self.body.changes
+        return tell_boundary(wanted, run, boundary) if wanted else boundary
 
     def _next_known(self, now: int) -> Fact | None:
         cancel = None if self.cancel_delivered else self.run.cancel_reason

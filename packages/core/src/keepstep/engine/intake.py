@@ -11,6 +11,7 @@ from keepstep.engine.committer import Committer, Done, Verdict
 from keepstep.engine.execution import Execution
 from keepstep.engine.leases import Lease
 from keepstep.engine.parts import Parts
+from keepstep.kernel.changes import tell_boundary
 from keepstep.kernel.takeover import crash_loop
 from keepstep.loop.body import Body
 from keepstep.model.plan import Boundary, Creation, Finish
@@ -91,7 +92,7 @@ class Intake:
             return
         run_id, runner_id = creation.run.id, self._lease.runner_id
         task = creation.task._replace(owner=runner_id, fence=creation.task.fence + 1)
-        eager = Creation(creation.run._replace(started_at=creation.run.created_at), task)
+        eager = creation._replace(run=creation.run._replace(started_at=creation.run.created_at), task=task)
         self.adopting.add(run_id)
         self._expected += 1
 
@@ -146,5 +147,6 @@ class Intake:
         if end is None:
             return False
         boundary = Boundary(run.id, task.fence, task.wake_seq, run.version, now, end=end)
+        boundary = tell_boundary(self._parts.registry.by_name(run.workflow).changes, run, boundary)
         self._committer.submit(boundary, lambda _: self._parts.changes.notify(run.id))
         return True

@@ -8,6 +8,7 @@ from keepstep.authoring.registry import Registry
 from keepstep.engine.attempts import Attempts
 from keepstep.engine.cache import Cache
 from keepstep.engine.changes import Changes
+from keepstep.engine.feeds import Feeds
 from keepstep.engine.hooks import Hooks
 from keepstep.engine.options import RunnerOptions
 from keepstep.engine.rotation import Rotation
@@ -36,6 +37,7 @@ class Parts:
         user_writes: commits steps that carry the user's own writes.
         hooks: delivers hooks.
         rotation: whose turn it is.
+        feeds: publishes changes.
     """
 
     store: Store
@@ -51,3 +53,4 @@ class Parts:
     user_writes: UserWrites
     hooks: Hooks
     rotation: Rotation
+    feeds: Feeds

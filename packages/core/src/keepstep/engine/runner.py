@@ -49,7 +49,8 @@ class Runner:
         self._waiting_for_room = False
         self.running = False
         self.lease = Lease(parts, self._lease_lost)
-        self.committer = Committer(parts.store, parts.options.group_max, self._epoch_lost)
+        on_changes = parts.feeds.nudge if parts.feeds.active else None
+        self.committer = Committer(parts.store, parts.options.group_max, self._epoch_lost, on_changes)
         self.advancer = Advancer(parts, self.committer, self.lease.holds, self._let_go, self._doubt)
         self.news = News(parts, self.lease, self.advancer, lambda: on_wake(None))
         self.intake = Intake(parts, self.lease, self.committer, self.advancer)
@@ -61,6 +62,7 @@ class Runner:
             self.advancer.draining = self.intake.full = False
             self.advancer.callbacks.open()
             self._parts.hooks.start()
+            self._parts.feeds.start()
             await self._register()
             self.running = True
 
@@ -70,9 +72,10 @@ class Runner:
             return
         self.running = False
         async with self._looking:
-            hooks = asyncio.ensure_future(self._parts.hooks.stop(self._parts.options.drain_ms / 1000))
+            grace_s = self._parts.options.drain_ms / 1000
+            outgoing = asyncio.gather(self._parts.hooks.stop(grace_s), self._parts.feeds.stop(grace_s))
             await self._drain()
-            await hooks
+            await outgoing
         await self.news.close()
         await self.lease.release()
         self.committer.drop()
@@ -126,9 +129,8 @@ class Runner:
                 break
         self.intake.full = self._waiting_for_room = not self.intake.free
         pauses = [LOOK_S] if self.advancer.held else []
-        hook_due = await self._parts.hooks.look()
-        if hook_due is not None:
-            pauses.append(max(0, hook_due - self._parts.clock.now_ms()) / 1000)
+        dues = (await self._parts.hooks.look(), await self._parts.feeds.look())
+        pauses += [max(0, due - self._parts.clock.now_ms()) / 1000 for due in dues if due is not None]
         if not self.intake.full:  # else runs that are let go ask for the next look
             pauses += await self._until_due(claimed=len(self.advancer.held) > held)
         return min(pauses, default=None)

@@ -20,6 +20,7 @@ from keepstep.loop.eventloop import WorkflowLoop
 from keepstep.loop.journal import Journal
 from keepstep.loop.recorded import error_info
 from keepstep.loop.step import BodyStep, ContinueSignal, Facilities
+from keepstep.model.change import ChangeKind
 from keepstep.model.commands import (
     Activation,
     BodyOutcome,
@@ -88,6 +89,11 @@ class Body:
         """Loop time before the first resolution (A3)."""
         run = self._run
         return run.created_at if run.started_at is None else run.started_at
+
+    @property
+    def changes(self) -> frozenset[ChangeKind]:
+        """What is published of the workflow (F3)."""
+        return self._definition.changes
 
     @property
     def commands(self) -> Mapping[str, Command]:

@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import insert
 from keepstep.model.plan import Boundary, ContinueAsNew, Creation, Finish, Hold, Park, Pause, Release
 from keepstep.model.status import Priority, Status
 from keepstep.store import boundaries_pg
+from keepstep.store.changes import ADD_CHANGE
 from keepstep.store.group import GroupResult
 from keepstep.store.runs import ADD_RUN, DROP_TASK, PUT_TASK, insert_creations
 from keepstep.store.script import Call, Script
@@ -265,6 +266,9 @@ def _write(boundaries: Sequence[Boundary]) -> Script[None]:
     if logs:
         yield Call(APPEND_LOG, logs)
     yield from _write_ends([each for each in boundaries if type(each.end) is not Hold])
+    changes = [told for each in boundaries for told in each.changes]
+    if changes:
+        yield Call(ADD_CHANGE, changes)
 
 
 def _write_ends(boundaries: Iterable[Boundary]) -> Script[None]:

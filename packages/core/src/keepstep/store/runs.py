@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from keepstep.model.plan import Creation, Steering
 from keepstep.model.records import EventRecord, RunnerRecord, RunRecord, StepRecord, TaskRecord
 from keepstep.model.status import StepStatus
+from keepstep.store.changes import ADD_CHANGE
 from keepstep.store.script import Call, Row, Script
 from keepstep.store.statement import DialectName, Statement, among, db_now, fixed, ids, limited, names
 from keepstep.store.tables import IS_BUFFERED, IS_LATEST, event, run, run_step, runner, task
@@ -307,6 +308,9 @@ def insert_creations(dialect: DialectName, creations: Sequence[Creation]) -> Scr
     rows = yield Call(PRESENT_RUNS, {"run_ids": [each.run.id for each in ordered]})
     present = frozenset(row[0] for row in rows)
     yield Call(CREATE_TASK, [each.task for each in ordered if each.run.id in present])
+    changes = [told for each in ordered if each.run.id in present for told in each.changes]
+    if changes:
+        yield Call(ADD_CHANGE, changes)
     return present
 
 
@@ -344,4 +348,6 @@ def apply_steering(dialect: DialectName, steering: Steering) -> Script[bool]:  #
         yield Call(ADD_STEP, list(steering.steps))
     if steering.event is not None:
         yield Call(ADD_EVENT, steering.event._asdict())
+    if steering.changes:
+        yield Call(ADD_CHANGE, list(steering.changes))
     return True

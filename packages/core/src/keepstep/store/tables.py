@@ -6,6 +6,9 @@
      ├ task       the scheduling row of a live run: due when, held by whom. Gone when the run has ended.
      └ log        lines of ``step.log``.
     hook       calls of a fragment's hooks that are to be made after a commit, and what became of them (the outbox).
+    change     change events that are subscribed, each written with what it tells of; numbered by the publisher.
+    change_stream  how far the stream of changes is numbered, and pruned; its lock is what makes numbers dense.
+    change_sink    how far each sink of changes has come, and who feeds it.
     runner     who advances runs: one lease (``epoch``, ``locked_until``) for all tasks that it owns.
     migration  which revision of which fragment's schema is in place.
 
@@ -251,6 +254,69 @@ Index(
     hook.c.finished_at,
     sqlite_where=hook.c.finished_at.is_not(None),
     postgresql_where=hook.c.finished_at.is_not(None),
+)
+
+change = Table(
+    f"{PREFIX}change",
+    metadata,
+    Column("id", _KEY, Identity(), primary_key=True),
+    Column("run_id", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("kind", _NAME, nullable=False),
+    Column("workflow", _NAME, nullable=False),
+    Column("instance_id", _NAME, nullable=False),
+    Column("run_number", Integer, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("step_key", _NAME),
+    Column("attempt", Integer),
+    Column("event_type", _NAME),
+    Column("duration_ms", BigInteger),
+    Column("pub_seq", BigInteger),
+)
+
+IS_UNPUBLISHED = change.c.pub_seq.is_(None)
+IS_PUBLISHED = change.c.pub_seq.is_not(None)
+
+Index(
+    f"uq_{PREFIX}change_name",
+    change.c.run_id,
+    change.c.version,
+    change.c.seq,
+    change.c.kind,
+    unique=True,
+)
+Index(
+    f"ix_{PREFIX}change_unpublished",
+    change.c.id,
+    sqlite_where=IS_UNPUBLISHED,
+    postgresql_where=IS_UNPUBLISHED,
+)
+Index(
+    f"uq_{PREFIX}change_pub_seq",
+    change.c.pub_seq,
+    unique=True,
+    sqlite_where=IS_PUBLISHED,
+    postgresql_where=IS_PUBLISHED,
+)
+
+change_stream = Table(
+    f"{PREFIX}change_stream",
+    metadata,
+    Column("name", _NAME, primary_key=True),
+    Column("published", BigInteger, nullable=False),
+    Column("pruned", BigInteger, nullable=False),
+)
+
+change_sink = Table(
+    f"{PREFIX}change_sink",
+    metadata,
+    Column("name", _NAME, primary_key=True),
+    Column("after", BigInteger, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("run_at", BigInteger),
+    Column("attempt", Integer, nullable=False),
+    Column("error", Text),
 )
 
 runner = Table(
