@@ -1,0 +1,10 @@
+"""What every dispatcher keeps, for the three that keepstep has and for yours: subclass the suites, provide the dispatcher.
+
+:class:`DispatcherSuite` is about when it has things looked at, in virtual time.
+"""
+
+from keepstep_testing.conformance.dispatchers.agenda import Agenda
+from keepstep_testing.conformance.dispatchers.timing import DispatcherSuite
+from keepstep_testing.conformance.dispatchers.virtual import Time
+
+__all__ = ["Agenda", "DispatcherSuite", "Time"]
