@@ -116,13 +116,13 @@ async def test_a_migrated_database_passes_the_check(database_url):
     await migrate(database_url)
     async with opened(database_url) as store:
         await store.transaction("check", check(), "read")
-        await prepare(store, database_url, [CORE], may_migrate=True)
+        await prepare(store, [CORE], migrating=database_url)
 
 
 async def test_a_fresh_database_is_migrated_if_needed(database_url):
     """What the check refuses is repaired through the app's own start."""
     async with opened(database_url) as store:
-        await prepare(store, database_url, [CORE], may_migrate=True)
+        await prepare(store, [CORE], migrating=database_url)
         await store.transaction("check", check(), "read")
 
 
@@ -137,7 +137,7 @@ class Clock:
 async def main():
     store = SqliteStore("sqlite:///{tmp_path}/a.db", clock=Clock())
     await store.open()
-    await prepare(store, "sqlite:///{tmp_path}/a.db", [CORE], may_migrate=True)
+    await prepare(store, [CORE], migrating="sqlite:///{tmp_path}/a.db")
     await store.close()
 asyncio.run(main())
 print("alembic" in sys.modules)
@@ -162,7 +162,7 @@ async def test_a_newer_database_is_left_alone(database_url):
         with pytest.raises(SchemaVersionError, match="newer than this code's"):
             await store.transaction("check", check(), "read")
         with pytest.raises(SchemaVersionError, match="nothing was changed"):
-            await prepare(store, database_url, [CORE], may_migrate=True)
+            await prepare(store, [CORE], migrating=database_url)
 
 
 SECOND_LINE = """

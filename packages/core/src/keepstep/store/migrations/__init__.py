@@ -91,8 +91,13 @@ async def migrate(database: Database, *lines: Line) -> None:
     await upgrade(url_of(database), lines or (CORE,))
 
 
-async def prepare(store: Store, database: Database, lines: Sequence[Line], *, may_migrate: bool) -> None:
-    """See through an open store that every schema is the one this code needs; else migrate, where that is allowed.
+async def prepare(store: Store, lines: Sequence[Line], *, migrating: Database | None) -> None:
+    """See through an open store that every schema is the one this code needs; else migrate.
+
+    Args:
+        store: an open one.
+        lines: the schemas.
+        migrating: the store's database; None = nothing may be migrated.
 
     Raises:
         SchemaVersionError: the database is newer than this code; or older, and nothing may be migrated.
@@ -101,6 +106,6 @@ async def prepare(store: Store, database: Database, lines: Sequence[Line], *, ma
         try:
             await store.transaction("check schema version", check(line), "read")
         except SchemaVersionError:
-            if not may_migrate:
+            if migrating is None:
                 raise
-            await migrate(database, line)
+            await migrate(migrating, line)
