@@ -278,7 +278,7 @@ async def test_a_batch_is_written_by_one_commit(fleet):
     await asyncio.gather(
         create("before", params=1), node.workflows.walk.create_batch(items), create("after", params=1)
     )
-    assert seen == {0, 9}
+    assert seen <= {0, 9}
     again = await node.workflows.walk.create_batch([*items, {"id": "new", "params": 1}])
     assert [each.id for each in again] == ["new"]
     await fleet.until(lambda: not fleet.rows(tables.task))
