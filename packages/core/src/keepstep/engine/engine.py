@@ -160,13 +160,12 @@ class Engine:
         return new_instance_id(self.seams.random.getrandbits(INSTANCE_ID_BITS))
 
     async def create(self, creations: Sequence[Creation]) -> frozenset[int]:
-        """Write new runs; the run ids that are in place, existing instances left out (E2).
+        """Write new runs, all in one transaction; the run ids that are in place, existing instances left out (E2).
 
         While the runner runs they join the next group commit and, where there is room, start at once.
         """
         if self.runner.running and self.runner.lease.held:
-            written = await asyncio.gather(*(self._adopt(creation) for creation in creations))
-            kept = frozenset(creation.run.id for creation, ok in zip(creations, written, strict=True) if ok)
+            kept = await self._adopt(creations)
         else:
             kept = await self.run("create", lambda: insert_creations(self.store.dialect, creations))
         if kept:
@@ -289,19 +288,20 @@ class Engine:
 
     # --- inside
 
-    async def _adopt(self, creation: Creation) -> bool:
-        written: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-
-        def done(verdict: Verdict) -> None:
-            if not written.done():
-                written.set_result(verdict)
-
-        self.runner.intake.adopt(creation, done)
-        if await written is Verdict.KEPT:
-            return True
-        # The id exists, or the lease went, or an answer of the database was lost: the table says which.
-        again = partial(insert_creations, self.store.dialect, [creation])
-        return creation.run.id in await self.run("create", again)
+    async def _adopt(self, creations: Sequence[Creation]) -> frozenset[int]:
+        loop = asyncio.get_running_loop()
+        verdicts: dict[int, asyncio.Future[Verdict]] = {}
+        for creation in creations:
+            verdict = verdicts[creation.run.id] = loop.create_future()
+            self.runner.intake.adopt(creation, partial(_answer, verdict), joined=len(verdicts) > 1)
+        kept = {run_id for run_id, verdict in verdicts.items() if await verdict is Verdict.KEPT}
+        rest = [each for each in creations if each.run.id not in kept]
+        if not rest:
+            return frozenset(kept)
+        # Ids exist, or the lease went, or an answer of the database was lost: the table says which. One group held
+        # them all, so what was not kept of it was either refused one by one or is all of it.
+        again = partial(insert_creations, self.store.dialect, rest)
+        return frozenset(kept | await self.run("create", again))
 
     async def _wake(self) -> None:
         try:
@@ -316,3 +316,8 @@ class Engine:
 
 def _instant(at: int | None) -> datetime | None:
     return None if at is None else to_datetime(at)
+
+
+def _answer(waiting: asyncio.Future[Verdict], verdict: Verdict) -> None:
+    if not waiting.done():
+        waiting.set_result(verdict)

@@ -85,10 +85,13 @@ class Intake:
         await self._take(loaded, runner_id)
         return claims.more
 
-    def adopt(self, creation: Creation, done: Done) -> None:
-        """Write a creation with the next group; where there is room the same commit claims it (eager start)."""
+    def adopt(self, creation: Creation, done: Done, *, joined: bool) -> None:
+        """Write a creation with the next group; where there is room the same commit claims it (eager start).
+
+        A ``joined`` one is written with the creation that was adopted just before it, or neither is.
+        """
         if self.full or not self.free:
-            self._committer.submit(creation, done)
+            self._committer.submit(creation, done, joined=joined)
             return
         run_id, runner_id = creation.run.id, self._lease.runner_id
         task = creation.task._replace(owner=runner_id, fence=creation.task.fence + 1)
@@ -103,7 +106,7 @@ class Intake:
                 self._hold(_Loaded(eager.task, eager.run, [], [], None))
             done(verdict)
 
-        self._committer.submit(eager, written)
+        self._committer.submit(eager, written, joined=joined)
 
     async def _load_all(self, claims: Claims) -> list[_Loaded]:
         claimed = [each for each in claims.claimed if not self._ended_by_crash_loop(each, claims.now)]

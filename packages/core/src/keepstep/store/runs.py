@@ -125,7 +125,10 @@ LISTING_BY_STATUS = _listings("list runs by status", _given(run.c.status))
 CREATE_RUN = Statement(insert(run).on_conflict_do_nothing(), "create run", run.c.keys())
 """Insert a run unless its instance exists already (E2)."""
 CREATE_TASK = Statement(insert(task).on_conflict_do_nothing(), "create task", task.c.keys())
-PRESENT_RUNS = Statement(select(run.c.id).where(among(run.c.id, ids("run_ids"))), "which runs are there")
+PRESENT_RUNS = Statement(
+    select(run.c.id, run.c.completed_at).where(among(run.c.id, ids("run_ids"))).with_for_update(),
+    "which runs are there",
+)
 
 ADD_RUN = Statement(run.insert(), "add run", run.c.keys())
 """Insert a run that cannot be there yet, under a guard that holds."""
@@ -306,12 +309,13 @@ def insert_creations(dialect: DialectName, creations: Sequence[Creation]) -> Scr
     ordered = sorted(creations, key=_instance)
     yield Call(CREATE_RUN, [each.run for each in ordered])
     rows = yield Call(PRESENT_RUNS, {"run_ids": [each.run.id for each in ordered]})
-    present = frozenset(row[0] for row in rows)
-    yield Call(CREATE_TASK, [each.task for each in ordered if each.run.id in present])
-    changes = [told for each in ordered if each.run.id in present for told in each.changes]
+    # One that an earlier try wrote may have ended since; its task, which every live run has, must not come back.
+    live = {run_id for run_id, completed_at in rows if completed_at is None}
+    yield Call(CREATE_TASK, [each.task for each in ordered if each.run.id in live])
+    changes = [told for each in ordered if each.run.id in live for told in each.changes]
     if changes:
         yield Call(ADD_CHANGE, changes)
-    return present
+    return frozenset(row[0] for row in rows)
 
 
 def _instance(creation: Creation) -> tuple[str, str]:

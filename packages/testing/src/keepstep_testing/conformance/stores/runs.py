@@ -110,6 +110,17 @@ class Runs:
         again = Creation(run_row(id=20), task_row(run_id=20))
         assert await world.run(insert_creations(world.dialect, [again])) == frozenset()
 
+    async def test_a_creation_that_comes_again_after_its_run_ended_changes_nothing(
+        self, world: StoreWorld
+    ) -> None:
+        """Defect 14: who lost the answer may ask again at any time; a run that has ended gets no task (B2, E2)."""
+        creation = Creation(run_row(), task_row())
+        for _ in range(2):
+            assert await world.run(insert_creations(world.dialect, [creation])) == {RUN_ID}
+        await steer(world, run=run_row(Status.COMPLETE, version=6, completed_at=NOW), drop_task=True)
+        assert await world.run(insert_creations(world.dialect, [creation])) == {RUN_ID}
+        assert await world.rows(tables.task) == []
+
     async def test_steering_needs_the_version_that_was_read(self, world: StoreWorld) -> None:
         """Whoever commits first wins; the other writes nothing (E7)."""
         await world.add(run_row(), task_row())
