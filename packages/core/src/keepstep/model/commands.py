@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from keepstep.model.codec import Codec
 from keepstep.model.outcome import ErrorInfo
@@ -16,8 +16,7 @@ from keepstep.model.retry import Retry
 from keepstep.model.status import StepKind
 
 
-@dataclass(frozen=True, slots=True)
-class DoCommand:
+class DoCommand(NamedTuple):
     """Call ``fn(*args, **kwargs)`` outside the workflow loop and record the result (A4, C1–C8).
 
     Attributes:
@@ -47,8 +46,7 @@ class DoCommand:
     record: StepRecord | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TimerCommand:
+class TimerCommand(NamedTuple):
     """Fire at ``due_at`` (D1). A stored deadline has won over a recomputed one already."""
 
     key: str
@@ -58,8 +56,7 @@ class TimerCommand:
     record: StepRecord | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WaitCommand:
+class WaitCommand(NamedTuple):
     """Take the oldest unconsumed event of ``event_type`` accepted at or before ``due_at`` (D4)."""
 
     key: str
@@ -110,8 +107,7 @@ class Contradicted:
 BodyOutcome = Returned | Raised | Cancelled | Continued | Contradicted
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(NamedTuple):
     """One call of ``step.log``. ``number`` counts from 1 in the run; ``replayed`` lines are stored already."""
 
     number: int

@@ -72,8 +72,7 @@ class Consumed(NamedTuple):
     """The wait's step key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Boundary:
+class Boundary(NamedTuple):
     """One run's writes and the guard under which they hold (B1, B3, B6).
 
     Attributes:
