@@ -274,7 +274,7 @@ class Execution:
         self.outcome = outcome
         self.attempts.close_all()
         if isinstance(outcome, Contradicted):
-            text = f"parked: {outcome.difference}"
+            text = f"parked: {outcome.told}"
             self.pending.logs.append(LogRecord(self.run.id, 0, "error", text, None, self._last_at))
 
     def _note_intents(self, now: int) -> None:

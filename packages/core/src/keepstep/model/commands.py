@@ -97,11 +97,35 @@ class Continued:
     params: str
 
 
+class Place(NamedTuple):
+    """A line of a body's source."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}, in {self.function}"
+
+
 @dataclass(frozen=True, slots=True)
 class Contradicted:
-    """The code does not fit the records (E10): the run is parked, not failed. ``difference`` is readable."""
+    """The code does not fit the records (E10): the run is parked, not failed.
+
+    Attributes:
+        difference: what the records hold and what the code asks for, in words.
+        place: the line at which the body stands; None when it did not begin.
+    """
 
     difference: str
+    place: Place | None = None
+
+    @property
+    def told(self) -> str:
+        """The difference and where the body stands."""
+        return (
+            self.difference if self.place is None else f"{self.difference}. The body stands at {self.place}"
+        )
 
 
 BodyOutcome = Returned | Raised | Cancelled | Continued | Contradicted

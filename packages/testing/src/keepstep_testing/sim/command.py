@@ -9,16 +9,22 @@ import time
 from keepstep_testing.sim.campaign import Campaign
 
 
-def main(arguments: list[str]) -> int:
-    """Play; 0 when nothing was found."""
-    parser = argparse.ArgumentParser(prog="python -m keepstep_testing sim", description=__doc__)
+NAME = "sim"
+HELP = "play seeds of the engine's own simulation, show what fails and how to play it again"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--n", type=int, default=None, help="how many seeds; else as many as the time allows")
     parser.add_argument("--seconds", type=float, default=120.0, help="for how long, without --n")
     parser.add_argument(
         "--trace", action="store_true", help="print the trace of each failure, and of a single seed"
     )
-    options = parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Play; 0 when nothing was found."""
     campaign = Campaign()
     started = time.perf_counter()
     seed = options.seed
