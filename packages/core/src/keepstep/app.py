@@ -176,6 +176,11 @@ class App(FragmentAttributes, Generic[W]):
         return binding_of(self._registry, workflow, self._port, self._mint)
 
     @property
+    def dispatcher(self) -> Dispatcher | Default | None:
+        """The dispatcher that it was given: ``DEFAULT`` = it makes one when it starts, None = nothing runs by itself."""
+        return self._wanted
+
+    @property
     def workflow_names(self) -> tuple[str, ...]:
         """The names of its workflows, sorted."""
         return self._registry.names
@@ -191,29 +196,41 @@ class App(FragmentAttributes, Generic[W]):
         finally:
             await self.stop()
 
-    async def start(self, *, migrate: bool = True) -> None:
+    async def start(
+        self,
+        *,
+        migrate: bool = True,
+        dispatcher: Dispatcher | None = None,
+        concurrency: int | None = None,
+    ) -> None:
         """Connect, bring the schema up to date, start runner and dispatcher. A second start changes nothing.
 
         Args:
             migrate: False = only see that the schema is the one this code needs.
+            dispatcher: instead of the app's own; None = its own.
+            concurrency: runs in hand at the same time, instead of ``RunnerOptions.concurrency``.
 
         Raises:
+            InvalidInputError: no concurrency that can be.
             SchemaVersionError: the database is newer than this code; or older, and ``migrate`` is False.
             StoreUnavailableError: it cannot be reached.
             UsageError: the app is open on another event loop, or the default dispatcher is not installed.
         """
+        if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
+            raise InvalidInputError(f"concurrency must be an integer of 1 or more, not {concurrency!r}")
         await self._ready()
         async with self._changing:
             if self._started:
                 return
-            dispatcher = _default_dispatcher() if self._wanted is DEFAULT else self._wanted
+            if dispatcher is None:
+                dispatcher = _default_dispatcher() if self._wanted is DEFAULT else self._wanted
             store = self._engine.store
             try:
                 own = None if isinstance(self._database, Surroundings) or not migrate else self._database
                 await prepare(store, self._lines, migrating=own)
                 if dispatcher is not None:
                     if not isinstance(dispatcher, RemoteDispatcher):
-                        await self._engine.start()
+                        await self._engine.start(concurrency)
                     await dispatcher.start(self._engine.runner)
                     self._engine.dispatcher = dispatcher  # only one that is ours is woken, and stopped
             except BaseException:
@@ -241,6 +258,16 @@ class App(FragmentAttributes, Generic[W]):
         if isinstance(self._database, Surroundings):
             raise UsageError("surroundings that replace the database have their schema in place")
         await migrate(self._database, *self._lines)
+
+    async def ping(self) -> None:
+        """Ask the database something small: it answers, and has the tables. For health checks; needs no start.
+
+        Raises:
+            StoreUnavailableError: it is away.
+            StoreError: it has trouble, or lacks the tables.
+        """
+        await self._ready()
+        await self._engine.runner.next_due(self.workflow_names)
 
     # --- without a runner
 

@@ -145,9 +145,9 @@ class Engine:
         await self._user_writes.close()
         await self.store.close()
 
-    async def start(self) -> None:
+    async def start(self, concurrency: int | None = None) -> None:
         """Start the runner: it takes a lease and accepts looks. Idempotent."""
-        await self.runner.start()
+        await self.runner.start(concurrency)
 
     async def stop(self) -> None:
         """Stop the runner: it drains and gives its runs back. Idempotent."""

@@ -48,6 +48,7 @@ class Intake:
     Attributes:
         adopting: runs that a commit under way creates and claims.
         full: there was no room for all that was due. What is created meanwhile queues behind it (B2).
+        room: how many runs may be held at the same time.
     """
 
     def __init__(self, parts: Parts, lease: Lease, committer: Committer, advancer: Advancer) -> None:
@@ -59,13 +60,14 @@ class Intake:
         self._expected = 0
         self.adopting: set[int] = set()
         self.full = False
+        self.room = parts.options.concurrency
 
     @property
     def free(self) -> int:
         """How many more runs may be held now."""
         if not self._lease.held or self._advancer.draining:
             return 0
-        return max(0, self._parts.options.concurrency - len(self._advancer.held) - self._expected)
+        return max(0, self.room - len(self._advancer.held) - self._expected)
 
     async def claim_batch(self) -> bool:
         """Claim and begin what is due; whether more may be due."""

@@ -55,9 +55,14 @@ class Runner:
         self.news = News(parts, self.lease, self.advancer, lambda: on_wake(None))
         self.intake = Intake(parts, self.lease, self.committer, self.advancer)
 
-    async def start(self) -> None:
-        """Take a lease, free what dead processes of this host held, accept looks. Idempotent."""
+    async def start(self, concurrency: int | None = None) -> None:
+        """Take a lease, free what dead processes of this host held, accept looks. Idempotent.
+
+        Args:
+            concurrency: runs in hand at the same time; None = as the options say.
+        """
         if not self.running:
+            self.intake.room = self._parts.options.concurrency if concurrency is None else concurrency
             self._looking = asyncio.Lock()  # the event loop may be another one than last time
             self.advancer.draining = self.intake.full = False
             self.advancer.callbacks.open()
@@ -167,7 +172,7 @@ class Runner:
 
     def _let_go(self, run_at: int | None) -> None:
         """A held run was let go: look when it falls due, and claim more once half of the room is free again."""
-        if self._waiting_for_room and self.intake.free * 2 >= self._parts.options.concurrency:
+        if self._waiting_for_room and self.intake.free * 2 >= self.intake.room:
             self._waiting_for_room = False
             self._on_wake(None)
         elif run_at is not None:
