@@ -327,7 +327,15 @@ class App(FragmentAttributes, Generic[W]):
             options: ``tick``, ``prefix``, ``body_bytes_max``, ``wait_max``: see :class:`keepstep.routes.RouteOptions`.
         """
         routes, served = _routing()
-        app = served(self._registry, self._port, self._mint, self.tick, self.running, lambda: self._started)
+        app = served(
+            self._composition.registry,
+            self._port,
+            self._mint,
+            self.tick,
+            self.running,
+            lambda: self._started,
+            tuple(self._composition.mounts.values()),
+        )
         return routes(app, authorize=authorize, **options)
 
     # --- inside
