@@ -12,6 +12,7 @@ from keepstep.errors import InstanceStateError, StoreConflictError
 from keepstep.kernel import again, lifecycle
 from keepstep.kernel.refusals import subject
 from keepstep.model.plan import Steering
+from keepstep.model.recorded import storable
 from keepstep.model.records import StepRecord
 from keepstep.model.status import Status
 from keepstep.services.create import NewInstance, create
@@ -52,8 +53,9 @@ def cancel(dialect: DialectName, target: Target, reason: str | None) -> Script[D
         InstanceNotFoundError: there is no such instance.
         InstanceTerminalError: it has ended.
     """
+    stored = None if reason is None else storable(reason)
     return _steer(
-        dialect, target, "cancelled", lambda now: lifecycle.plan_cancel(now.run, now.task, reason, now.now)
+        dialect, target, "cancelled", lambda now: lifecycle.plan_cancel(now.run, now.task, stored, now.now)
     )
 
 
