@@ -112,6 +112,17 @@ def make_tables(url: str) -> None:
 
 
 @pytest.fixture
+async def postgres_world(postgres_database: str) -> AsyncIterator[World]:
+    """The same on PostgreSQL only."""
+    make_tables(postgres_database)
+    clock = SetClock()
+    opened = PostgresStore(postgres_database, clock=clock)
+    await opened.open()
+    yield World(opened, postgres_database, clock)
+    await opened.close()
+
+
+@pytest.fixture
 async def world(database_url: str) -> AsyncIterator[World]:
     """A store on an empty database; a test that asks for it runs on each kind."""
     make_tables(database_url)
