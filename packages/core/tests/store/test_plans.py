@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine
 
-from keepstep.store import boundaries, changes, claims, held, histories, runs
+from keepstep.store import boundaries, changes, claims, held, histories, rescue, runs
 from keepstep.store.statement import Statement
 from tests.support.rows import NOW, RUN_ID, RUNNER_ID
 
@@ -19,6 +19,8 @@ VALUES = {
     "runners": [RUNNER_ID],
     "instance_ids": ["o-1"],
     "workflows": ["order"],
+    "resuming_since": [0],
+    "fresh_since": [0],
     "workflow": "order",
     "instance_id": "o-1",
     "status": "active",
@@ -40,7 +42,7 @@ WRITES_ONE_NEW_ROW = {"add event", "register runner"}
 
 def statements():
     """Every statement of the store that is text for both, but plain inserts."""
-    modules = (boundaries, changes, claims, held, histories, runs)
+    modules = (boundaries, changes, claims, held, histories, rescue, runs)
     found = {
         id(each): each for module in modules for each in vars(module).values() if isinstance(each, Statement)
     }
@@ -58,7 +60,7 @@ def is_insert(statement):
     return statement.text("sqlite").startswith("INSERT")
 
 
-ONLY_POSTGRES = (claims.CLAIM, boundaries.STAY_AWAKE)
+ONLY_POSTGRES = (claims.CLAIM, claims.NEXT_DUE_SINCE, boundaries.STAY_AWAKE)
 SQLITE = [each for each in statements() if each not in ONLY_POSTGRES and not is_insert(each)]
 
 
@@ -171,7 +173,7 @@ def filled(postgres_databases):
 def postgres_statements():
     """All but inserts, and what only SQLite is told."""
     only_sqlite = (boundaries.READ_HELD, boundaries.READ_ENDING, claims.TAKE)
-    return [claims.CLAIM, *(each for each in SQLITE if each not in only_sqlite)]
+    return [claims.CLAIM, claims.NEXT_DUE_SINCE, *(each for each in SQLITE if each not in only_sqlite)]
 
 
 @pytest.mark.parametrize("statement", postgres_statements(), ids=lambda each: each.label)
@@ -195,7 +197,8 @@ def test_no_statement_scans_on_postgresql(filled, statement):
 
 def test_a_claim_on_postgresql_reads_what_it_takes(filled):
     """Two thousand due tasks, and some of a workflow that nobody asked for, cost a claim nothing (W9, decision 0018)."""
-    plan = analyzed(filled, claims.CLAIM, runner=1, epoch=1, limit=5, workflows=["a", "order", "z"])
+    marks = {"resuming_since": [0] * 3, "fresh_since": [0] * 3}
+    plan = analyzed(filled, claims.CLAIM, runner=1, epoch=1, limit=5, workflows=["a", "order", "z"], **marks)
     read = [int(found) for found in re.findall(r"actual time=\S+ rows=(\d+)", "\n".join(plan))]
     assert max(read) == 5, "\n".join(plan)
     assert not [line for line in plan if "Join Filter" in line], "\n".join(plan)

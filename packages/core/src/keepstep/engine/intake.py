@@ -10,6 +10,7 @@ from keepstep.engine.advancer import Advancer
 from keepstep.engine.committer import Committer, Done, Verdict
 from keepstep.engine.execution import Execution
 from keepstep.engine.leases import Lease
+from keepstep.engine.marks import Marks
 from keepstep.engine.parts import Parts
 from keepstep.kernel.changes import tell_boundary
 from keepstep.kernel.takeover import crash_loop
@@ -47,6 +48,7 @@ class Intake:
 
     Attributes:
         adopting: runs that a commit under way creates and claims.
+        marks: where the queues begin.
         full: there was no room for all that was due. What is created meanwhile queues behind it (B2).
         room: how many runs may be held at the same time.
     """
@@ -58,6 +60,7 @@ class Intake:
         self._committer = committer
         self._advancer = advancer
         self._expected = 0
+        self.marks = Marks(parts.store.dialect == "postgresql", parts.seams.clock.monotonic)
         self.adopting: set[int] = set()
         self.full = False
         self.room = parts.options.concurrency
@@ -75,11 +78,12 @@ class Intake:
         lease = self._lease
         runner_id = lease.runner_id
         turns = self._parts.rotation.order(self._parts.registry.names)
-        script = claim(self._store.dialect, runner_id, lease.epoch, limit, turns)
+        script = claim(self._store.dialect, runner_id, lease.epoch, limit, turns, since=self.marks.since())
         self._expected += limit
         try:
             claims = await self._store.transaction("claim", script)
             self._parts.clock.observe(claims.now)
+            self.marks.took(claims.claimed)
             self._parts.rotation.serve({each.run.workflow for each in claims.claimed})
             loaded = await self._load_all(claims)
         finally:

@@ -126,7 +126,8 @@ class Runner:
     async def _look(self) -> float | None:
         if not self.lease.holds():
             await self._recover()
-        await self.lease.rescue()
+        if await self.lease.rescue():
+            self.intake.marks.forget()
         await self.news.look(self.intake.adopting)
         held = len(self.advancer.held)
         while self.intake.free:
@@ -141,13 +142,23 @@ class Runner:
         return min(pauses, default=None)
 
     async def _until_due(self, *, claimed: bool) -> list[float]:
-        now, due = await self._store.transaction("next_due", next_due(self._parts.registry.names), "read")
+        now, due = await self._next_due()
         if due is None or due > now or claimed:
             self._stuck.reset()
-            return [] if due is None else [max(0, due - now) / 1000]
+            whole = self.intake.marks.whole_look_in
+            return ([] if due is None else [max(0, due - now) / 1000]) + ([] if whole is None else [whole])
         # Due, and yet not to be claimed: an expired lease covers it, or another runner has it locked.
         self.lease.expect_dead()
         return [self._stuck.step()]
+
+    async def _next_due(self) -> tuple[int, int | None]:
+        marks = self.intake.marks
+        since, began = marks.since(), self._parts.seams.clock.monotonic()
+        script = next_due(self._parts.registry.names, since)
+        found = await self._store.transaction("next_due", script, "read")
+        if since is None:
+            marks.looked(self._parts.seams.clock.monotonic() - began)
+        return found
 
     async def _register(self) -> None:
         await self.lease.register()

@@ -8,7 +8,6 @@ import time
 
 from keepstep_testing.sim.campaign import Campaign
 
-
 NAME = "sim"
 HELP = "play seeds of the engine's own simulation, show what fails and how to play it again"
 
