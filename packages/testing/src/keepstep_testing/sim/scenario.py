@@ -33,8 +33,9 @@ class Draws(Protocol):
 class Seeded:
     """Draws from a seed."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, calm: bool = False) -> None:
         self._random = random.Random(seed)
+        self.calm = calm
 
     def integer(self, low: int, high: int) -> int:
         """An integer, both ends included."""
@@ -98,6 +99,7 @@ class Scenario:
         deviations: follow these instead of a strategy.
         chaos_picks: how long the chaos lasts at most.
         calm: no faults and no preemptions: quality is judged, too.
+        hook_fails: so many deliveries of each hook fail.
     """
 
     seed: int
@@ -108,6 +110,7 @@ class Scenario:
     deviations: Deviations | None = None
     chaos_picks: int = 220
     calm: bool = False
+    hook_fails: int = 0
 
     def to_json(self) -> str:
         """As text; :func:`of_json` reads it."""
@@ -126,6 +129,7 @@ def of_json(text: str) -> Scenario:
         deviations=raw["deviations"],
         chaos_picks=raw["chaos_picks"],
         calm=raw["calm"],
+        hook_fails=raw["hook_fails"],
     )
 
 
@@ -142,7 +146,7 @@ def drawn(seed: int, draws: Draws | None = None, *, calm: bool = False) -> Scena
         draws: where parameters come from.
         calm: without faults and preemptions.
     """
-    draw = draws or Seeded(seed)
+    draw = draws or Seeded(seed, calm=calm)
     ids = [f"i{n}" for n in range(1, draw.pick((1, 1, 1, 2, 2, 3, 6)) + 1)]
     if calm:
         return Scenario(seed, (Machine(),), _clients(draw, ids, calm=True), strategy="straight", calm=True)
@@ -154,6 +158,7 @@ def drawn(seed: int, draws: Draws | None = None, *, calm: bool = False) -> Scena
         _faults(draw),
         draw.pick(PORTFOLIO),
         chaos_picks=draw.pick((80, 160, 240, 320)),
+        hook_fails=draw.pick((0, 0, 0, 1, 2)),
     )
 
 
@@ -165,7 +170,7 @@ def _machines(draw: Draws) -> tuple[Machine, ...]:
                 kind="ticker" if number and draw.integer(1, 5) == 1 else "runner",
                 host=draw.pick(("host-1", "host-1", "host-2")),
                 skew_ms=draw.pick((0, 0, 0, -86_400_000, -700, 900, 7_000, 86_400_000)),
-                drift_ppm=draw.pick((0, 0, 0, -20_000, 20_000)),
+                drift_ppm=draw.pick((0, 0, 0, -20_000, 400, 20_000)),
                 cache=draw.pick((0, 1, 100, 100)),
                 concurrency=draw.pick((1, 100, 100)),
             )
@@ -232,7 +237,7 @@ def _program(draw: Draws) -> list[Any]:
     return ops
 
 
-_OPS = ("do", "do", "do", "sleep", "wait", "gather", "try", "race", "own", "log")
+_OPS = ("do", "do", "do", "sleep", "wait", "gather", "try", "race", "own", "hook", "log")
 
 
 def _op(draw: Draws, counter: list[int], depth: int) -> list[Any]:
@@ -251,12 +256,17 @@ def _op(draw: Draws, counter: list[int], depth: int) -> list[Any]:
             return [kind, *branches]
         case "try":
             return ["try", ["do", name, _how(draw, never=True)]]
-        case "own":
-            return ["own", name]
+        case "own" | "hook":
+            return [kind, name]
         case "log":
             return ["log", name]
         case _:
             return ["do", name, _how(draw)]
+
+
+def _spares(draw: Draws) -> bool:
+    """Whether nothing of this scenario may kill a process."""
+    return bool(getattr(draw, "calm", False))
 
 
 def _how(draw: Draws, *, never: bool = False) -> dict[str, Any]:
@@ -272,7 +282,7 @@ def _how(draw: Draws, *, never: bool = False) -> dict[str, Any]:
             how["hangs"] = 1
         case 5:
             how["intent"] = True
-        case 6 if draw.integer(1, 4) == 1:
+        case 6 if not _spares(draw) and draw.integer(1, 4) == 1:
             how["poison"] = True
         case _:
             pass

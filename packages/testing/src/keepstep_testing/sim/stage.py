@@ -75,6 +75,8 @@ class Stage:
         self.machines[name] = machine
         process = self.world.process(name, machine.host, machine.skew_ms, machine.drift_ppm)
         process.concurrency = machine.concurrency
+        if machine.drift_ppm > 500:  # clocks do not; leases are to hold all the same
+            self.oracle.ghost.early_ms = 250
         process.code = code
         if machine.kind == "runner":
             process.spawn(self._run(process, machine), "main")
@@ -132,12 +134,16 @@ class Stage:
         able = [each for each in self.servers() if each.code != "without" and not each.draining]
         if not able:
             self.start("rfair", Machine(host="host-4"))
-        self.client(9, tuple(Command(0, "resume", each) for each in self._paused()))
+        operator = self.world.process("operator", "host-9")
+        operator.spawn(self._resume_what_is_paused(operator), "operator")
 
-    def _paused(self) -> list[str]:
-        ghost = self.oracle.ghost
-        asked = {each.command.instance for each in self.operations if each.command.verb == "pause"}
-        return sorted(asked & {each.instance_id for each in ghost.runs.values()})
+    async def _resume_what_is_paused(self, operator: Process) -> None:
+        app = App(operator.surroundings, dispatcher=None, **CODES["current"])
+        while True:
+            for run in self.oracle.ghost.live():
+                if run.status == "paused" or run.pause_requested:
+                    await app.sim.workflows.play.instance(run.instance_id).resume()
+            await asyncio.sleep(20)
 
     def stop_all(self) -> None:
         """Everybody drains and goes."""
@@ -162,13 +168,13 @@ class Stage:
     async def _run(self, process: Process, machine: Machine) -> None:
         options = RunnerOptions(
             lease=f"{int(LEASE_S * 1000)}ms",
+            hook_lease=f"{int(LEASE_S * 1000)}ms",
             cache=machine.cache,
             concurrency=machine.concurrency,
             drain="3 seconds",
         )
-        workflows = CODES[process.code]
         app = App(
-            process.surroundings, workflows=workflows, dispatcher=SimDispatcher(process), runner=options
+            process.surroundings, dispatcher=SimDispatcher(process), runner=options, **CODES[process.code]
         )
         while True:
             try:
@@ -183,9 +189,9 @@ class Stage:
         """A serverless host: each tick is a request of somebody's clock (B9)."""
         app = App(
             process.surroundings,
-            workflows=CODES[process.code],
             dispatcher=None,
-            runner=RunnerOptions(cache=machine.cache),
+            runner=RunnerOptions(cache=machine.cache, hook_lease=f"{int(LEASE_S * 1000)}ms"),
+            **CODES[process.code],
         )
         running: set[asyncio.Task[Any]] = set()
 
@@ -216,7 +222,7 @@ class Stage:
         process.spawn(self._client(process, commands), "client")
 
     async def _client(self, process: Process, commands: tuple[Command, ...]) -> None:
-        app = App(process.surroundings, workflows=CODES["current"], dispatcher=None)
+        app = App(process.surroundings, dispatcher=None, **CODES["current"])
         process.app = app
         for command in commands:
             if command.after_ms:
@@ -253,27 +259,27 @@ Verb = Callable[[Any, Command], Any]
 
 
 async def _create(app: Any, command: Command) -> str:
-    made = await app.workflows.PLAY.create(command.instance, command.args[0])
+    made = await app.sim.workflows.play.create(command.instance, command.args[0])
     return made.id
 
 
 async def _event(app: Any, command: Command) -> bool:
     kind, payload, event_id = command.args
-    accepted = await app.workflows.PLAY.instance(command.instance).send_event(kind, payload, id=event_id)
+    accepted = await app.sim.workflows.play.instance(command.instance).send_event(kind, payload, id=event_id)
     return accepted.duplicate
 
 
 async def _oversize(app: Any, command: Command) -> None:
-    await app.workflows.PLAY.instance(command.instance).send_event("go", "x" * 2_000_000)
+    await app.sim.workflows.play.instance(command.instance).send_event("go", "x" * 2_000_000)
 
 
 async def _status(app: Any, command: Command) -> str:
-    return (await app.workflows.PLAY.instance(command.instance).status()).status.value
+    return (await app.sim.workflows.play.instance(command.instance).status()).status.value
 
 
 def _plain(name: str) -> Verb:
     async def verb(app: Any, command: Command) -> None:
-        await getattr(app.workflows.PLAY.instance(command.instance), name)()
+        await getattr(app.sim.workflows.play.instance(command.instance), name)()
 
     return verb
 

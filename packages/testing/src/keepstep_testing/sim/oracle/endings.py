@@ -109,6 +109,39 @@ def _copied(ghost: Ghost, run: Any, row: Any) -> bool:
     return (run.id, row.key) not in ghost.attempts
 
 
+@rule("27b", "F", "There is one hook's row for each step that triggered one")
+def hooks_are_there_once(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+    """By the step's key, which the payload is."""
+    found = Counter(json.loads(hook.payload) for hook in ghost.hooks.values())
+    wanted: Counter[str] = Counter()
+    for run in ghost.runs.values():
+        for row in ghost.steps[run.id].values():
+            if (
+                row.status == "completed"
+                and (row.result or "").endswith(' triggered"')
+                and not _copied(ghost, run, row)
+            ):
+                wanted[f"{run.workflow}/{run.instance_id}/{run.run_number}/{row.key}"] += 1
+    for key in found.keys() | wanted.keys():
+        if found[key] != wanted[key]:
+            yield f"{key} has {found[key]} rows, and is recorded {wanted[key]} times"
+
+
+@rule("28b", "L", "Every hook is delivered in the fair phase, or its attempts are used up")
+def hooks_arrive(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+    """At least once (F1)."""
+    for hook in ghost.undelivered():
+        yield f"hook {hook.id} is still {hook.status}, attempt {hook.attempt}, due at {hook.run_at}"
+
+
+@rule("30", "Q", "A calm run delivers each hook once")
+def calm_hooks_arrive_once(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+    """No redelivery."""
+    for key, count in stage.outside.hook_calls.items():
+        if count > 1:
+            yield f"the hook of {key} was delivered {count} times in a calm run"
+
+
 @rule("18", "F", "Poison ends as a crash loop, after exactly its budget of takeovers (B7)")
 def poison_is_contained(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
     """And nothing else does."""
@@ -167,18 +200,6 @@ def events_are_stored_once(ghost: Ghost, stage: Stage) -> Iterator[str]:
     for name in stored.keys() | sent.keys():
         if not sent[name] <= stored[name] <= sent[name] + doubtful[name]:
             yield f"event {name}: accepted {sent[name]} times, in doubt {doubtful[name]}, stored {stored[name]}"
-
-
-@rule("34b", "F", "No effect begins after its run has ended from outside and its runner has seen it")
-def no_effects_after_the_end(ghost: Ghost, stage: Stage) -> Iterator[str]:
-    """Seen is: a step begins at most a lease after the end, on a runner that had not looked (E5, B4)."""
-    if "clock" in ghost.excused:
-        return
-    ends = {(run.instance_id, run.run_number): ghost.ended_at_ms.get(run.id) for run in ghost.runs.values()}
-    for effect in stage.outside.effects:
-        end = ends.get((effect.instance, effect.run))
-        if end is not None and effect.at_ms > end + stage.longest_stall_ms + 7_000:
-            yield f"step {effect.step} of {effect.instance} was called at {effect.at_ms}, the run had ended at {end}"
 
 
 @rule("41", "F", "Quiescence: no lease, no lock, no owner, no undelivered hook is left of what has ended")
