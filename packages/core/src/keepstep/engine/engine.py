@@ -146,10 +146,8 @@ class Engine:
         While the runner runs they join the next group commit and, where there is room, start at once.
         """
         if self.runner.running and self.runner.lease.held:
-            written = await asyncio.gather(*(self._adopt(creation) for creation in creations))
-            kept = frozenset(creation.run.id for creation, ok in zip(creations, written, strict=True) if ok)
-        else:
-            kept = await self.run("create", lambda: insert_creations(self.store.dialect, creations))
+            return await self._adopt(creations)
+        kept = await self.run("create", lambda: insert_creations(self.store.dialect, creations))
         if kept:
             self.touched()
         return kept
@@ -195,10 +193,6 @@ class Engine:
             self._wake_at = at
         if self._waking is None:
             self._waking = asyncio.get_running_loop().create_task(self._wake(), name="keepstep-wake")
-
-    async def changed(self, run_id: int, timeout: float | None) -> None:
-        """Return when the run may have changed, or after ``timeout`` seconds."""
-        await self.changes.wait(run_id, timeout)
 
     # --- ticks without a runner (B9)
 
@@ -266,19 +260,29 @@ class Engine:
 
     # --- inside
 
-    async def _adopt(self, creation: Creation) -> bool:
-        written: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+    async def _adopt(self, creations: Sequence[Creation]) -> frozenset[int]:
+        """Have them written with the next group, and return when each is told what became of it."""
+        all_told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        kept: set[int] = set()
+        unsure: list[Creation] = []
 
-        def done(verdict: Verdict) -> None:
-            if not written.done():
-                written.set_result(verdict)
+        def told(creation: Creation, verdict: Verdict) -> None:
+            if verdict is Verdict.KEPT:
+                kept.add(creation.run.id)
+            else:
+                unsure.append(creation)
+            if len(kept) + len(unsure) == len(creations) and not all_told.done():
+                all_told.set_result(None)
 
-        self.runner.intake.adopt(creation, done)
-        if await written is Verdict.KEPT:
-            return True
-        # The id exists, or the lease went, or an answer of the database was lost: the table says which.
-        again = partial(insert_creations, self.store.dialect, [creation])
-        return creation.run.id in await self.run("create", again)
+        held = [self.runner.intake.adopt(each, partial(told, each)) for each in creations]
+        if held:
+            await all_told
+        if unsure:
+            # The ids exist, or the lease went, or an answer of the database was lost: the table says which.
+            kept |= await self.run("create", partial(insert_creations, self.store.dialect, unsure))
+        if unsure or not all(held):  # else nobody else has anything to do
+            self.touched()
+        return frozenset(kept)
 
     async def _wake(self) -> None:
         try:

@@ -82,11 +82,11 @@ class Intake:
         await self._take(loaded, runner_id)
         return len(claims.claimed) == limit
 
-    def adopt(self, creation: Creation, done: Done) -> None:
-        """Write a creation with the next group; where there is room the same commit claims it (eager start)."""
+    def adopt(self, creation: Creation, done: Done) -> bool:
+        """Write a creation with the next group; whether the same commit claims it (eager start), as there is room."""
         if self.full or not self.free:
             self._committer.submit(creation, done)
-            return
+            return False
         run_id, runner_id = creation.run.id, self._lease.runner_id
         task = creation.task._replace(owner=runner_id, fence=creation.task.fence + 1)
         eager = Creation(creation.run._replace(started_at=creation.run.created_at), task)
@@ -101,6 +101,7 @@ class Intake:
             done(verdict)
 
         self._committer.submit(eager, written)
+        return True
 
     async def _load_all(self, claims: Claims) -> list[_Loaded]:
         claimed = [each for each in claims.claimed if not self._ended_by_crash_loop(each, claims.now)]
