@@ -92,14 +92,14 @@ class Intake:
         await self._take(loaded, runner_id)
         return claims.more
 
-    def adopt(self, creation: Creation, done: Done, *, joined: bool) -> None:
-        """Write a creation with the next group; where there is room the same commit claims it (eager start).
+    def adopt(self, creation: Creation, done: Done, *, joined: bool) -> bool:
+        """Write a creation with the next group; whether the same commit claims it (eager start), as there is room.
 
         A ``joined`` one is written with the creation that was adopted just before it, or neither is.
         """
         if self.full or not self.free:
             self._committer.submit(creation, done, joined=joined)
-            return
+            return False
         run_id, runner_id = creation.run.id, self._lease.runner_id
         task = creation.task._replace(owner=runner_id, fence=creation.task.fence + 1)
         eager = creation._replace(run=creation.run._replace(started_at=creation.run.created_at), task=task)
@@ -114,6 +114,7 @@ class Intake:
             done(verdict)
 
         self._committer.submit(eager, written, joined=joined)
+        return True
 
     async def _load_all(self, claims: Claims) -> list[_Loaded]:
         claimed = [each for each in claims.claimed if not self._ended_by_crash_loop(each, claims.now)]

@@ -57,10 +57,7 @@ class OpenSteps:
 
     def has(self, phase: Phase) -> bool:
         """Whether one is in this phase."""
-        for attempt in self._attempts.values():  # a plain loop: this is asked several times for each step
-            if attempt.phase is phase:
-                return True
-        return False
+        return phase in [attempt.phase for attempt in self._attempts.values()]
 
     def ready(self) -> list[Attempt]:
         """Attempts that may start as soon as what they depend on is durable."""
