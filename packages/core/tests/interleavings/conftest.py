@@ -12,10 +12,10 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import create_engine
 
 from keepstep.errors import StoreUnavailableError
 from keepstep.store import tables
+from keepstep.store.migrations import migrate
 from keepstep.store.postgres import PostgresStore
 from keepstep_testing.conformance.stores import SetClock, StoreWorld
 from keepstep_testing.conformance.stores.world import boundary
@@ -24,7 +24,8 @@ WAITS = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'keepstep'"
     " AND cardinality(pg_blocking_pids(pid)) > 0"
 )
-EMPTY = f"TRUNCATE {', '.join(tables.metadata.tables)} RESTART IDENTITY CASCADE"
+EMPTIED = [name for name in tables.metadata.tables if name != tables.migration.name]
+EMPTY = f"TRUNCATE {', '.join(EMPTIED)} RESTART IDENTITY"
 KILL = (
     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
     " WHERE datname = current_database() AND application_name = 'keepstep'"
@@ -118,9 +119,7 @@ class Arena(StoreWorld):
 def database(postgres_databases):
     """A database with keepstep's tables, for all tests of a module."""
     with postgres_databases() as url:
-        engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
-        tables.metadata.create_all(engine)
-        engine.dispose()
+        asyncio.run(migrate(url))
         yield url
 
 
@@ -144,7 +143,7 @@ def boundary_fixture():
     return boundary
 
 
-@pytest.fixture(name="Latch")
-def latch_fixture():
-    """The class."""
+@pytest.fixture
+def latch_at():
+    """Makes latches: ``latch_at(label, point="commit")``."""
     return Latch

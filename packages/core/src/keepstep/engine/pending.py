@@ -60,6 +60,14 @@ class Pending:
         self.consumed.append(Consumed(event.id, key))
         self.taken[event.id] = None
 
+    def timeouts(self) -> list[StepRecord]:
+        """Waits that have timed out and are not durable as such."""
+        return [
+            row
+            for row in self.rows.values()
+            if row.event_type is not None and row.status == StepStatus.FAILED
+        ]
+
     def note(self, run_id: int, lines: Iterable[LogLine]) -> None:
         """Write the lines that are not stored yet."""
         self.logs += [
