@@ -23,7 +23,7 @@ from keepstep_cloudflare import CloudflareDispatcher, new_secret
 from keepstep_node import APSchedulerDispatcher, PollingDispatcher
 from tests.support.workerd import Workerd, built, free_port, served
 
-PAUSE_S = 0.02
+PAUSE_S = 0.05
 """Between two wakes: each is one of its own."""
 NAP_S = 0.5
 TOOK_MS: list[float] = []
