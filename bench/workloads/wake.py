@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.watch import Countdown, create_all, none_is
-from bench.workload import Bed, Figure, Sample, Workload, percentile
+from bench.workload import Bed, Figure, Sample, Workload, commit_ms, percentile
 from keepstep import App, EventModel, Status, WorkflowEvent, WorkflowStep, workflow
 from keepstep_cloudflare import CloudflareDispatcher, new_secret
 from keepstep_node import APSchedulerDispatcher, PollingDispatcher
 from tests.support.workerd import Workerd, built, free_port, served
 
-PAUSE_S = 0.02
+PAUSE_S = 0.05
 """Between two wakes: each is one of its own."""
 NAP_S = 0.5
 TOOK_MS: list[float] = []
@@ -159,7 +159,7 @@ WORKLOAD = Workload(
     name="wake",
     title="from an event or a deadline to the body's next line, on each dispatcher",
     figures=tuple(
-        Figure(f"{name}, {way} {share}", "ms", "lower")
+        Figure(f"{name}, {way} {share}", "ms", "lower", commit_ms)
         for name in KINDS
         for way in WAYS
         for share in ("p50", "p99")

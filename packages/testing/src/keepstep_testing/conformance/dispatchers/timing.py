@@ -132,7 +132,7 @@ class DispatcherSuite:
 
         self._play(scene)
 
-    def test_a_stop_during_a_look_drains(self) -> None:
+    def test_a_stop_during_a_tick_drains(self) -> None:
         """The look in flight ends before the stop does; none begins afterwards, whoever wakes."""
 
         async def scene(agenda: Agenda, dispatcher: Dispatcher, time: Time) -> None:
