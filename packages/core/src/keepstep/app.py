@@ -34,6 +34,7 @@ from keepstep.fragment.tx import Tx
 from keepstep.model.limits import Limits
 from keepstep.model.outcome import TickResult
 from keepstep.store.address import MEMORY, Address, Database, url_of
+from keepstep.store.aftermath import ends_elsewhere
 from keepstep.store.api import Store
 from keepstep.store.host import is_async, sync_target
 from keepstep.store.migrations import CORE, Line, migrate, prepare
@@ -53,6 +54,7 @@ if TYPE_CHECKING:  # it needs greenlet, which a sync host on SQLite does not ins
 P = TypeVar("P")
 R = TypeVar("R")
 W = TypeVar("W", bound=Bindings)
+OnCommit = Callable[[Callable[[], None]], object] | None
 
 
 class Default(enum.Enum):
@@ -301,19 +303,27 @@ class App(FragmentAttributes, Generic[W]):
     # --- in a host's transaction
 
     @overload
-    def using(self, transaction: AsyncSession | AsyncConnection) -> Hosted[W]: ...
+    def using(
+        self, transaction: AsyncSession | AsyncConnection, *, on_commit: OnCommit = None
+    ) -> Hosted[W]: ...
     @overload
-    def using(self, transaction: Session | Connection | scoped_session[Any]) -> SyncHosted: ...
-    def using(self, transaction: Any) -> Hosted[W] | SyncHosted:
+    def using(
+        self, transaction: Session | Connection | scoped_session[Any], *, on_commit: OnCommit = None
+    ) -> SyncHosted: ...
+    def using(self, transaction: Any, *, on_commit: OnCommit = None) -> Hosted[W] | SyncHosted:
         """The app's verbs in a transaction of yours: they commit or roll back with it (G1).
 
         Args:
             transaction: a SQLAlchemy session or connection on the app's database. With a sync one verbs are plain
                 functions, with an async one they are awaited. Runners are woken after your commit.
+            on_commit: takes what is to be called after the commit, where others than SQLAlchemy commit: Django's
+                ``transaction.on_commit``. None = SQLAlchemy says so.
 
         Raises:
             UsageError: it is neither.
         """
+        if on_commit is not None:
+            ends_elsewhere(transaction, on_commit)
         if is_async(transaction):
             return Hosted(HostPort(transaction, self._hosting), self._registry, self._mint, self._composition)
         port = SyncHostPort(sync_target(transaction), self._hosting)
