@@ -8,11 +8,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from keepstep import App, RunnerOptions, WorkflowEvent, WorkflowStep, workflow
 from soak.client import client_of
 from soak.multiply import multiply_events, multiply_runs
 from soak.processes import fleet, until
 from soak.rows import count, rows
+
+pytestmark = pytest.mark.timeout(600)  # on a machine that others use, too
 
 MANY, FEW = 100_000, 1_000
 IN_HAND = 200
@@ -83,7 +87,9 @@ async def test_a_queue_of_a_hundred_thousand_holds_ten_others_back_for_no_time(d
     await client.workflows.MANY.create("many", params=1)
     multiply_runs(database_url, "many", MANY)
     runner = App(database_url, workflows=workflows, runner=RunnerOptions(concurrency=IN_HAND, drain="1s"))
-    late = await runner.workflows.FEW.create_batch({"params": number} for number in range(10))  # with other keys
+    late = await runner.workflows.FEW.create_batch(
+        {"params": number} for number in range(10)
+    )  # with other keys
     async with runner.running():
         assert [await each.result(timeout=60) for each in late] == list(range(10))
         assert count(database_url, "SELECT count(*) FROM keepstep_task") > 0.9 * MANY
