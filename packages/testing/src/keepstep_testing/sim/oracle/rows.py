@@ -126,7 +126,9 @@ def paused_runs_rest(ghost: Ghost, commit: Commit) -> Iterator[str]:
 def paused_runs_make_no_progress(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """Its timers keep counting, and nothing is resolved before it is resumed."""
     for _, _old, new in commit.of["run_step"]:
-        run = None if new is None else ghost.runs.get(new.run_id)
+        if new is None:
+            continue
+        run = ghost.runs.get(new.run_id)
         if run is not None and run.status == "paused" and new.seq is not None:
             yield f"step {new.key} of run {run.id} was resolved while it is paused"
 
