@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 from keepstep_testing.sim.chooser import Deviations, Recording, Replay, strategy_of
 from keepstep_testing.sim.database import Database
-from keepstep_testing.sim.faults import Fault, FaultPlan
+from keepstep_testing.sim.faults import strikes as _  # noqa: F401
+from keepstep_testing.sim.faults.kinds import Fault
+from keepstep_testing.sim.faults.plan import FaultPlan
 from keepstep_testing.sim.guard import no_real_world
 from keepstep_testing.sim.loop import EndlessProcessError
 from keepstep_testing.sim.oracle import rules
