@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 
 from keepstep import App, RunnerOptions, WorkflowEvent, WorkflowStep, workflow
 from soak.multiply import multiply_runs
-from soak.processes import until
+from soak.processes import pause, until
 from soak.rows import count, rows
 
 DONE = "SELECT count(*) FROM keepstep_run WHERE status = 'complete'"
@@ -15,7 +14,7 @@ DONE = "SELECT count(*) FROM keepstep_run WHERE status = 'complete'"
 
 async def quick(number: int) -> int:
     """A step that takes a little."""
-    await asyncio.sleep(0.005)
+    await pause(0.005)
     return number
 
 
