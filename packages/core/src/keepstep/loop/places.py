@@ -8,10 +8,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import keepstep
 from keepstep.model.commands import Place
 
-_NOT_THE_BODYS = (str(Path(keepstep.__file__).parent), str(Path(asyncio.__file__).parent))
+_NOT_THE_BODYS = (str(Path(__file__).parents[1]), str(Path(asyncio.__file__).parent))
 
 
 def place_of(coroutines: Iterable[Any], key: str | None) -> Place | None:
