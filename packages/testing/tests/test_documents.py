@@ -11,7 +11,7 @@ from tests.support.sources import ROOT
 BLOCKS = [each["code"] for each in FENCE.finditer((ROOT / "docs/how-to/conformance.md").read_text())]
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=["store"])
+@pytest.mark.parametrize("block", BLOCKS, ids=["store", "engine"])
 def test_a_suite_runs_without_any_configuration(block, tmp_path):
     """A subclass with its one fixture is all that pytest needs: no conftest, no marker, no option."""
     (tmp_path / "test_mine.py").write_text(block)

@@ -55,11 +55,11 @@ def test_an_event_overtakes_a_timeout_when_it_came_in_time(timed_out, accepted_a
     """D4: accepted at or before the deadline it counts; the body that knows of the timeout is dropped."""
     event = event_row(1, accepted_at, of_type)
     timed_out.reread(task_row(wake_seq=10), timed_out.run, [event])
-    assert timed_out.overtaken is overtaken
+    assert timed_out.pending.overtaken_by(timed_out.events) is overtaken
 
 
 def test_a_durable_timeout_is_not_overtaken(timed_out):
     """What is recorded stays (C2)."""
     timed_out.pending.written()
     timed_out.reread(task_row(wake_seq=10), timed_out.run, [event_row(1, DEADLINE, "go")])
-    assert not timed_out.overtaken
+    assert not timed_out.pending.overtaken_by(timed_out.events)

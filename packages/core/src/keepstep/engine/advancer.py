@@ -105,16 +105,12 @@ class Advancer:
         execution = self.held.get(run_id)
         if execution is None or execution.ending:
             return  # an end on its way is its own news: if others came first, its verdict leads here again
-        if (
-            task is None
-            or run is None
-            or task.fence != execution.fence
-            or task.owner != self._committer.runner_id
-        ):
+        ours = (execution.fence, self._committer.runner_id)
+        if task is None or run is None or (task.fence, task.owner) != ours:
             self.drop(execution)
             return
         execution.reread(task, run, events)
-        if execution.overtaken and not execution.committing:
+        if not execution.committing and execution.pending.overtaken_by(execution.events):
             self._release(execution, 0)
             return
         execution.steered = True

@@ -105,19 +105,6 @@ class Execution:
         if run.cancel_reason is not None and not self.cancel_delivered and isinstance(self.outcome, Returned):
             self.outcome = Cancelled(run.cancel_reason)  # it was committed first, so it wins (E7)
 
-    @property
-    def overtaken(self) -> bool:
-        """Whether an event that counts for a wait became visible after the wait was taken as timed out (D4).
-
-        It was accepted in time, in a transaction that committed later. The body knows of the timeout already, so it
-        cannot be used any more: the run has to be loaded again.
-        """
-        return any(
-            event.type == row.event_type and row.due_at is not None and event.accepted_at <= row.due_at
-            for row in self.pending.timeouts()
-            for event in self.events
-        )
-
     # --- going on
 
     def settle(self, now: int) -> None:

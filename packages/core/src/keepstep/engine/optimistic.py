@@ -236,7 +236,7 @@ class _Ticking:
         if (held.task.wake_seq, held.run.version) == (execution.wake_seq, execution.run.version):
             return False  # nobody woke it, so somebody holds it
         execution.reread(held.task, held.run, held.events)
-        return not execution.overtaken
+        return not execution.pending.overtaken_by(execution.events)
 
 
 def _user_transaction(startable: Sequence[Attempt]) -> Attempt | None:

@@ -68,6 +68,18 @@ class Pending:
             if row.event_type is not None and row.status == StepStatus.FAILED
         ]
 
+    def overtaken_by(self, events: Iterable[EventRecord]) -> bool:
+        """Whether an event that counts for a wait became visible after the wait was taken as timed out (D4).
+
+        It was accepted in time, in a transaction that committed later. The body knows of the timeout already, so it
+        cannot be used any more: the run has to be loaded again.
+        """
+        return any(
+            event.type == row.event_type and row.due_at is not None and event.accepted_at <= row.due_at
+            for event in events
+            for row in self.timeouts()
+        )
+
     def note(self, run_id: int, lines: Iterable[LogLine]) -> None:
         """Write the lines that are not stored yet."""
         self.logs += [
