@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
+import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -73,6 +74,7 @@ class Held:
         self.workflow = holding
 
 
+@pytest.mark.anyio
 class DispatchedAppSuite:
     """What an app on every dispatcher keeps; a subclass whose name begins with Test says how to run one.
 
@@ -89,6 +91,12 @@ class DispatchedAppSuite:
     parking_s: ClassVar[float] = 3.0
     spread_s: ClassVar[float] = 3.0
     late_s: ClassVar[float] = 1.0
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def anyio_backend(cls) -> str:
+        """Apps live on asyncio."""
+        return "asyncio"
 
     @abstractmethod
     def running(
