@@ -91,36 +91,8 @@ class Engine:
         self._workers = Workers(options.sync_steps_max)
         self.hooks = Hooks(store, hooks, options, seams, self.clock)
         self._rotation = Rotation(seams.random)
-        self.feeds = Feeds(
-            store,
-            feed,
-            options=options,
-            limits=limits,
-            seams=seams,
-            clock=self.clock,
-            new_key=self.keys.next,
-            on_work=self.touched,
-            on_due=self.wake,
-        )
-        attempts = Attempts(self._workers, limits, self.clock, seams, registry)
-        parts = Parts(
-            store=store,
-            registry=registry,
-            options=options,
-            limits=limits,
-            seams=seams,
-            clock=self.clock,
-            keys=self.keys,
-            changes=self.changes,
-            cache=Cache(options.cache, options.cache_bytes),
-            attempts=attempts,
-            user_writes=UserWrites(
-                sessions, attempts, KeySource(self.clock.now_ms, seams.random.getrandbits), self.touched
-            ),
-            hooks=self.hooks,
-            rotation=self._rotation,
-            feeds=self.feeds,
-        )
+        self.feeds = Feeds(store, feed, options, limits, seams, self.clock, self.wake)
+        parts = _parts(self, self._workers, self._rotation, sessions)
         self._user_writes = parts.user_writes
         self.own = OwnTransactions(sessions, self._workers)
         self.runner = Runner(parts, self.wake)
@@ -325,3 +297,26 @@ class Engine:
 
 def _instant(at: int | None) -> datetime | None:
     return None if at is None else to_datetime(at)
+
+
+def _parts(engine: Engine, workers: Workers, rotation: Rotation, sessions: Sessions | None) -> Parts:
+    """What the duties of one engine share."""
+    options, seams, clock = engine.options, engine.seams, engine.clock
+    attempts = Attempts(workers, engine.limits, clock, seams, engine.registry)
+    keys = KeySource(clock.now_ms, seams.random.getrandbits)  # not the loop's: threads ask it
+    return Parts(
+        store=engine.store,
+        registry=engine.registry,
+        options=options,
+        limits=engine.limits,
+        seams=seams,
+        clock=clock,
+        keys=engine.keys,
+        changes=engine.changes,
+        cache=Cache(options.cache, options.cache_bytes),
+        attempts=attempts,
+        user_writes=UserWrites(sessions, attempts, keys, engine.touched),
+        hooks=engine.hooks,
+        rotation=rotation,
+        feeds=engine.feeds,
+    )

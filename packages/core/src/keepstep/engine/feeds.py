@@ -23,6 +23,7 @@ from keepstep.engine.probe import probe
 from keepstep.engine.seams import DatabaseClock, Seams
 from keepstep.errors import StoreError
 from keepstep.model.change import Change, change_of
+from keepstep.model.ids import KeySource
 from keepstep.model.limits import Limits
 from keepstep.model.recorded import error_text
 from keepstep.model.records import SinkRecord
@@ -63,22 +64,17 @@ class Feeds:
         limits: C10.
         seams: clock and randomness.
         clock: this process's estimate of database time.
-        new_key: gives a fresh internal key.
-        on_work: called after a commit that made work for hooks.
-        on_due: called with the instant (ms) of a sink's next attempt.
+        on_due: called with the instant (ms) of a sink's next attempt, or None when hooks have work now.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - each has a type of its own
         self,
         store: Store,
         feed: ChangeFeed | None,
-        *,
         options: RunnerOptions,
         limits: Limits,
         seams: Seams,
         clock: DatabaseClock,
-        new_key: Callable[[], int],
-        on_work: Callable[[], None],
         on_due: Callable[[int | None], None],
     ) -> None:
         self._store = store
@@ -87,8 +83,7 @@ class Feeds:
         self._limits = limits
         self._seams = seams
         self._clock = clock
-        self._new_key = new_key
-        self._on_work = on_work
+        self._keys = KeySource(clock.now_ms, seams.random.getrandbits)
         self._on_due = on_due
         self._sinks: dict[str, AnySink] = {} if feed is None else {each.name: each for each in feed.sinks}
         self._feeding: dict[str, asyncio.Task[None]] = {}
@@ -248,7 +243,7 @@ class Feeds:
                 return False
             probe("sink_moved", name=sink.name, after=page[-1].pub_seq)
             if triggers:
-                self._on_work()
+                self._on_due(None)
             after, failures = page[-1].pub_seq, 0
 
     async def _deliver(self, sink: AnySink, fence: int, found: Sequence[Change]) -> list[Trigger]:
@@ -268,7 +263,7 @@ class Feeds:
 
     def _trigger(self, sink: HookSink, change: Change) -> Trigger:
         payload = sink.hook.encode(change, self._limits)
-        return Trigger(self._new_key(), sink.hook.name, None, None, payload, None)
+        return Trigger(self._keys.next(), sink.hook.name, None, None, payload, None)
 
     async def _put_off(self, sink: AnySink, fence: int, failures: int, error: Exception) -> None:
         found = as_data(error)

@@ -50,7 +50,7 @@ def tell_boundary(wanted: Wanted, run: RunRecord, boundary: Boundary) -> Boundar
     """
     found = (*_resolutions(run, boundary), *_ends(run, boundary))
     told = tuple(each for each in found if each.kind in wanted)
-    return replace(boundary, changes=told) if told else boundary
+    return boundary._replace(changes=told) if told else boundary
 
 
 def tell_steering(wanted: Wanted, run: RunRecord, steering: Steering) -> Steering:
