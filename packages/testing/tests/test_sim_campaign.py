@@ -13,6 +13,7 @@ from keepstep_testing.sim.corpus import Case, read_case, write_case
 from keepstep_testing.sim.faults.kinds import KINDS
 from keepstep_testing.sim.faults.plan import OF_WORKLOAD
 from keepstep_testing.sim.oracle.rules import RULES
+from keepstep_testing.sim.page import page
 from keepstep_testing.sim.scenario import drawn
 from keepstep_testing.sim.schedule import play
 from keepstep_testing.sim.shrink import Shrinker
@@ -95,6 +96,14 @@ def test_what_is_promised_is_there():
     assert len(numbers - {"–"}) >= 30
     assert len(RULES) >= 35
     assert all(rule.title for rule in RULES.values())
+
+
+def test_the_page_of_the_simulation_is_its_registers():
+    """docs/reference/simulation.md is generated and up to date."""
+    written = Path(__file__).parents[3] / "docs/reference/simulation.md"
+    assert written.read_text(encoding="utf-8") == page(), (
+        "python -m keepstep_testing.sim.page > docs/reference/simulation.md"
+    )
 
 
 def test_draws_are_the_seeds_alone():

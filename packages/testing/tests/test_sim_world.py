@@ -97,7 +97,13 @@ def test_the_real_world_raises_at_the_call(call):
     """Real time, threads, sockets and unseeded randomness are refused, and are back afterwards."""
     name = getattr(call, "__name__", "")
     with no_real_world(), pytest.raises(RealWorldError, match="was called in a simulation by"):
-        (getattr(time, name) if name in {"time", "monotonic"} else random.random if name == "random" else call)()
+        (
+            getattr(time, name)
+            if name in {"time", "monotonic"}
+            else random.random
+            if name == "random"
+            else call
+        )()
     assert time.time() > 0
 
 
@@ -146,7 +152,7 @@ def test_an_endless_process_is_named(clock):
 
     async def spin():
         while True:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # noqa: ASYNC110  # going round is the point
 
     loop.create_task(spin())
     with pytest.raises(EndlessProcessError, match="calls without a wait"):
