@@ -11,8 +11,9 @@ from keepstep.services.create import NewInstance, create
 from keepstep.services.events import NewEvent, send_event
 from keepstep.services.target import Target
 from keepstep.store.boundaries import commit_group, commit_optimistic
-from keepstep.store.claims import claim, rescue
+from keepstep.store.claims import claim
 from keepstep.store.hooks import Trigger, claim_hooks, finish_hooks, insert_trigger
+from keepstep.store.rescue import rescue
 from keepstep.store.runs import insert_creations, load_events
 from tests.support.rows import NOW, RUN_ID, RUNNER_ID, run_row, step_row, task_row
 

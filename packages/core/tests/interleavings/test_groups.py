@@ -9,7 +9,8 @@ from keepstep.services import steer
 from keepstep.services.events import NewEvent, send_event
 from keepstep.services.target import Target
 from keepstep.store.boundaries import commit_group
-from keepstep.store.claims import claim, renew, rescue_process
+from keepstep.store.claims import claim, renew
+from keepstep.store.rescue import rescue_process
 from tests.support.rows import NOW, RUN_ID, RUNNER_ID, run_row, step_row, task_row
 
 BESIDE = 8
