@@ -113,6 +113,8 @@ async def test_a_route_that_refuses_leaves_nothing(app):
         (f"{DAY}/1?again=perhaps", {"json": NOTE}, 422, "VALIDATION"),
         (f"{DAY}/1", {"json": {"text": "milk"}}, 422, "VALIDATION"),
         (f"{DAY}/1", {}, 422, "VALIDATION"),
+        (f"{DAY}/1", {"json": {**NOTE, "text": 5}}, 422, "VALIDATION"),
+        (f"{DAY}/1", {"json": {**NOTE, "day": 5}}, 422, "VALIDATION"),
         (f"{DAY}/1", {"data": NOTE}, 415, "UNSUPPORTED_MEDIA_TYPE"),
         ("/fragments/nobody/notes", {"json": NOTE}, 404, "NOT_FOUND"),
         ("/fragments/notes/notes", {"json": NOTE}, 405, "METHOD_NOT_ALLOWED"),
