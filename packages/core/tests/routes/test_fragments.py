@@ -60,6 +60,18 @@ def list_notes(tx: Tx, limit: int = 10) -> list[str]:
     return list(tx.execute(select(notes.c.text).order_by(notes.c.id).limit(limit)).scalars())
 
 
+class Parts(BaseModel):
+    """What is added."""
+
+    parts: list[int]
+
+
+@library.route("POST", "/sums")
+def add(tx: Tx, wanted: Parts) -> int:
+    """Add them."""
+    return sum(wanted.parts)
+
+
 DAY = "/fragments/notes/days/2027-01-15/notes"
 NOTE = {"text": "milk", "day": "2020-01-01"}
 
@@ -96,6 +108,14 @@ async def test_a_route_is_a_service_of_its_mount(app):
         assert sorted(each["id"] for each in listed.json()["instances"]) == ["n-1", "n-2"]
 
 
+async def test_a_whole_number_is_an_integer(app):
+    """H: JSON has one kind of numbers; strings are none."""
+    async with client(app) as http:
+        assert (await http.post("/fragments/notes/sums", json={"parts": [1, 2.0]})).json() == 3
+        assert (await http.post("/fragments/notes/sums", json={"parts": [1.5]})).status_code == 422
+        assert (await http.post("/fragments/notes/sums", json={"parts": ["1"]})).status_code == 422
+
+
 async def test_a_route_that_refuses_leaves_nothing(app):
     """B1: its transaction is rolled back; the problem has the fragment's own code."""
     async with client(app) as http:
@@ -113,6 +133,8 @@ async def test_a_route_that_refuses_leaves_nothing(app):
         (f"{DAY}/1?again=perhaps", {"json": NOTE}, 422, "VALIDATION"),
         (f"{DAY}/1", {"json": {"text": "milk"}}, 422, "VALIDATION"),
         (f"{DAY}/1", {}, 422, "VALIDATION"),
+        (f"{DAY}/1", {"json": {**NOTE, "text": 5}}, 422, "VALIDATION"),
+        (f"{DAY}/1", {"json": {**NOTE, "day": 5}}, 422, "VALIDATION"),
         (f"{DAY}/1", {"data": NOTE}, 415, "UNSUPPORTED_MEDIA_TYPE"),
         ("/fragments/nobody/notes", {"json": NOTE}, 404, "NOT_FOUND"),
         ("/fragments/notes/notes", {"json": NOTE}, 405, "METHOD_NOT_ALLOWED"),

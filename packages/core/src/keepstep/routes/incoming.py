@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Never, TypeVar
 
-from pydantic import ValidationError
+from pydantic import RootModel, ValidationError
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.types import Message, Receive
@@ -82,7 +82,13 @@ async def read_body(request: Request, model: type[B]) -> B:
             f"the body must be application/json, not {media[:60] or 'of an unsaid type'}"
         )
     try:
-        return model.model_validate(read_json(raw) if raw else {})
+        given = read_json(raw) if raw else {}
+        if issubclass(
+            model, RootModel
+        ):  # a fragment's own type: JSON's text for what JSON has not, and no other
+            whole = json.loads(json.dumps(given), parse_float=_number)
+            return model.model_validate_json(json.dumps(whole), strict=True)
+        return model.model_validate(given)
     except ValidationError as error:
         raise unfit(error, "the request's body") from None
 
@@ -154,3 +160,9 @@ def unfit(error: ValidationError, what: str) -> ValidationIssuesError:
     ]
     listed = "; ".join(f"{issue['path'] or 'value'}: {issue['message']}" for issue in issues[:10])
     return ValidationIssuesError(f"{what} does not fit: {listed}", issues)
+
+
+def _number(text: str) -> float:
+    """Read a number; 2.0 is an integer in JSON Schema, which strict models tell apart."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
