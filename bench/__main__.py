@@ -110,10 +110,18 @@ def scratch() -> Generator[Path]:
         yield Path(folder) / "out.json"
 
 
+def environment() -> dict[str, str]:
+    """Ours, with compiled modules, as an installed application has them, even where this shell forbids to write any."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": str(CACHE / "bytecode")}
+
+
 def ended(command: list[str], timeout_s: float) -> str | None:
     """Run a process and all that it starts; why it failed, or None."""
     with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=said, stderr=said)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(), start_new_session=True, stdout=said, stderr=said
+        )
         try:
             code = process.wait(timeout_s)
         except subprocess.TimeoutExpired:

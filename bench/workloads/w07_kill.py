@@ -12,37 +12,7 @@ import sys
 import time
 
 from bench.databases import execute
-from bench.watch import Countdown, create_all, none_is
 from bench.workload import Bed, Figure, Sample, Workload
-from keepstep import Status, WorkflowEvent, WorkflowStep, workflow
-
-LEASE = "2 seconds"
-IN_FLIGHT, ARRIVED = Countdown(), Countdown()
-held_up = False
-"""Whether this process is the one to be killed: its second steps never end."""
-
-
-async def quick(number: int) -> int:
-    """A step that costs nothing itself."""
-    return number
-
-
-async def held(number: int) -> int:
-    """A step that the process to be killed never ends."""
-    if held_up:
-        IN_FLIGHT.one()
-        await asyncio.sleep(3600)
-    return number
-
-
-@workflow(name="bench-killed")
-async def killed(event: WorkflowEvent[int], step: WorkflowStep) -> int:
-    """Three steps; the kill comes in the second."""
-    await step.do("before", quick, event.payload)
-    await step.do("killed", held, event.payload)
-    await step.do("after", quick, event.payload)
-    ARRIVED.one()
-    return event.payload
 
 
 async def measure(bed: Bed) -> list[Sample]:
@@ -75,7 +45,7 @@ async def beyond_lease(url: str, count: int) -> float:
 async def start_and_kill(url: str, count: int) -> None:
     """Bring runs into flight in a process, and kill that."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", __name__, "first", url, str(count), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "bench.killed", "first", url, str(count), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     if not await process.stdout.readline():
@@ -87,31 +57,12 @@ async def start_and_kill(url: str, count: int) -> None:
 async def finish(url: str, count: int) -> float:
     """Let a new process finish; when (on the wall clock) it had."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", __name__, "second", url, str(count), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", "bench.killed", "second", url, str(count), stdout=asyncio.subprocess.PIPE
     )
     out, _ = await process.communicate()
     if process.returncode:
         raise RuntimeError("the second process did not finish")
     return float(out)
-
-
-async def first(url: str, count: int) -> None:
-    """The process that is killed."""
-    IN_FLIGHT.expect(count)
-    async with Bed(url).app(killed, lease=LEASE).running() as app:
-        await create_all(app.binding(killed), count)
-        await IN_FLIGHT.done()
-        print("in flight", flush=True)
-        await asyncio.sleep(3600)
-
-
-async def second(url: str, count: int) -> None:
-    """The process that goes on."""
-    ARRIVED.expect(count)
-    async with Bed(url).app(killed, lease=LEASE).running() as app:
-        await ARRIVED.done()
-        await none_is(app.binding(killed), Status.ACTIVE)
-        print(time.time(), flush=True)
 
 
 WORKLOAD = Workload(
@@ -124,7 +75,3 @@ WORKLOAD = Workload(
     measure=measure,
     peers=True,
 )
-
-if __name__ == "__main__":
-    held_up = sys.argv[1] == "first"
-    asyncio.run((first if held_up else second)(sys.argv[2], int(sys.argv[3])))

@@ -23,7 +23,7 @@ from keepstep.engine.userwrites import Writing
 from keepstep.errors import LeaseLostError, StoreError
 from keepstep.model.commands import Continued
 from keepstep.model.facts import Completed
-from keepstep.model.plan import Boundary, ContinueAsNew, Finish, Hold, Park, Release
+from keepstep.model.plan import Boundary, ContinueAsNew, End, Finish, Hold, Park, Release
 from keepstep.model.records import EventRecord, RunRecord, TaskRecord
 from keepstep.model.status import Status, StepKind
 
@@ -185,7 +185,6 @@ class Advancer:
         run_id = execution.run.id
         self.held.pop(run_id, None)
         self._alarms.quiet(run_id)
-        ended: RunRecord | None = None
         match boundary.end:
             case Park(run_at) if execution.outcome is None:
                 run = execution.run
@@ -199,11 +198,7 @@ class Advancer:
                 execution.dropped = True
                 execution.body.close()
                 self._on_let_go(boundary.at if isinstance(end, ContinueAsNew) else None)
-                if isinstance(end, Finish):
-                    ended = execution.run._replace(
-                        status=end.status.value, output=end.output, error=end.error
-                    )
-        self._parts.changes.notify(run_id, ended)
+        self._parts.changes.notify(run_id, _ended(execution.run, boundary.end))
 
     # --- attempts
 
@@ -291,3 +286,10 @@ class Advancer:
 
         self.drop(execution)
         self._committer.submit(boundary, done)
+
+
+def _ended(run: RunRecord, end: End) -> RunRecord | None:
+    """The row of a run that has just ended durably, as far as those who wait for its end read it."""
+    if not isinstance(end, Finish):
+        return None
+    return run._replace(status=end.status.value, output=end.output, error=end.error)
