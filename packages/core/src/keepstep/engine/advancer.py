@@ -114,6 +114,9 @@ class Advancer:
             self.drop(execution)
             return
         execution.reread(task, run, events)
+        if execution.overtaken and not execution.committing:
+            self._release(execution, 0)
+            return
         execution.steered = True
         self.advance(execution)
 

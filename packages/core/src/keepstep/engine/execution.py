@@ -105,6 +105,18 @@ class Execution:
         if run.cancel_reason is not None and not self.cancel_delivered and isinstance(self.outcome, Returned):
             self.outcome = Cancelled(run.cancel_reason)  # it was committed first, so it wins (E7)
 
+    @property
+    def overtaken(self) -> bool:
+        """Whether the body was told that a wait timed out, and an event turns out to have come in time (D4).
+
+        What the body made of it is not durable, and cannot be taken back: the run is to be read afresh.
+        """
+        return any(
+            event.type == row.event_type and row.due_at is not None and event.accepted_at <= row.due_at
+            for row in self.pending.timed_out
+            for event in self.events
+        )
+
     # --- going on
 
     def settle(self, now: int) -> None:
@@ -211,7 +223,7 @@ class Execution:
         return Boundary(
             run_id=run.id,
             fence=self.fence,
-            wake_seq=None if isinstance(end, Hold) else self.wake_seq,
+            wake_seq=None if isinstance(end, Hold) and not pending.timed_out else self.wake_seq,
             version=run.version,
             at=max(now, self._last_at),
             steps=(*pending.rows.values(), *last),

@@ -233,7 +233,7 @@ class _Ticking:
         if (held.task.wake_seq, held.run.version) == (execution.wake_seq, execution.run.version):
             return False  # nobody woke it, so somebody holds it
         execution.reread(held.task, held.run, held.events)
-        return True
+        return not execution.overtaken
 
 
 def _user_transaction(startable: Sequence[Attempt]) -> Attempt | None:

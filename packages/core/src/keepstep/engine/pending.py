@@ -41,6 +41,15 @@ class Pending:
         """Whether something waits that a step may depend on (A7): anything but lines of the log."""
         return bool(self.rows or self.consumed)
 
+    @property
+    def timed_out(self) -> list[StepRecord]:
+        """Waits that ended because their deadline had passed: true only if no event came before it (D4)."""
+        return [
+            row
+            for row in self.rows.values()
+            if row.event_type is not None and row.status == StepStatus.FAILED and row.seq is not None
+        ]
+
     def put(self, row: StepRecord) -> None:
         """Write this row."""
         self.rows[row.key] = row
