@@ -1,1 +1,42 @@
 """keepstep_testing: simulation, scenarios and conformance suites for workflows and stores."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keepstep_testing.boundaries import DurabilityError, at, crash_everywhere
+    from keepstep_testing.effects import Call, Effect
+    from keepstep_testing.simulation import Simulation, StuckError
+    from keepstep_testing.verdict import Ended
+
+__all__ = [
+    "Call",
+    "DurabilityError",
+    "Effect",
+    "Ended",
+    "Simulation",
+    "StuckError",
+    "at",
+    "crash_everywhere",
+]
+
+_HOMES = {
+    "Call": "effects",
+    "DurabilityError": "boundaries",
+    "Effect": "effects",
+    "Ended": "verdict",
+    "Simulation": "simulation",
+    "StuckError": "simulation",
+    "at": "boundaries",
+    "crash_everywhere": "boundaries",
+}
+"""In which module each name lives. They are imported when they are asked for: pytest loads this package every time."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

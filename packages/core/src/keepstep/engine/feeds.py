@@ -197,9 +197,10 @@ class Feeds:
         """The sinks that have not taken everything, and when each may be fed."""
 
         def script() -> Script[list[tuple[str, int]]]:
+            asked_at = self._clock.monotonic()
             stream = yield from read_stream()
             rows = yield from read_sinks(tuple(self._sinks))
-            self._clock.observe(stream.now)
+            self._clock.observe(stream.now, asked_at)
             return [(each.name, each.run_at or 0) for each in rows if each.after < stream.published]
 
         return await self._store.transaction("sinks of changes", script(), "read")

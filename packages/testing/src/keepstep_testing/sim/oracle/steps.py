@@ -57,7 +57,9 @@ def timers_are_not_early(ghost: Ghost, commit: Commit) -> Iterator[str]:
         if new is None or new.seq is None or (old is not None and old.seq is not None) or new.due_at is None:
             continue
         timed_out = new.event_type is not None and new.status == "failed"
-        if (new.key.rpartition(">")[2].startswith("sleep") or timed_out) and commit.now_ms + ghost.early_ms < new.due_at:
+        if (
+            new.key.rpartition(">")[2].startswith("sleep") or timed_out
+        ) and commit.now_ms + ghost.early_ms < new.due_at:
             yield f"{new.key} of run {new.run_id} is due at {new.due_at} and fired at {commit.now_ms}"
 
 

@@ -1,0 +1,49 @@
+"""What the command line says: read by the pytest plugin, used by whatever explores. Without pytest, the defaults."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options of one session.
+
+    Attributes:
+        budget_s: how long one ``@sim_test`` explores, seconds; None = as the test says.
+        seed: of the first schedule.
+        replay: a case, or a saved run's file, to play alone; None = explore.
+        faults: kinds to add (``+``) and to leave out (``-``).
+        exhaustive: every mishap at every place, instead of a search.
+        trace: print what happened in a failing run.
+    """
+
+    budget_s: float | None = None
+    seed: int = 1
+    replay: str | None = None
+    faults: tuple[str, ...] = ()
+    exhaustive: bool = False
+    trace: bool = False
+
+
+_current = [Settings()]
+
+
+def current() -> Settings:
+    """The session's."""
+    return _current[0]
+
+
+def use(settings: Settings) -> None:
+    """Make these the session's."""
+    _current[0] = settings
+
+
+def again(case: str) -> str:
+    """One line to paste that plays a case again."""
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+    if not test:
+        return f"crash_everywhere(…, only={case!r})"
+    return f"pytest {shlex.quote(test)} --sim-replay={shlex.quote(case)}"
