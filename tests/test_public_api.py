@@ -15,6 +15,7 @@ PACKAGES = (
     "keepstep_node",
     "keepstep_cloudflare",
     "keepstep_testing",
+    "keepstep_testing.conformance.dispatchers",
 )
 SNAPSHOT = Path(__file__).with_name("public_api.txt")
 CORE_NAMES_MAX = 40

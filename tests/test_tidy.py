@@ -43,6 +43,8 @@ WORLD = re.compile(
 
 # Tests that watch real processes may wait for real time; path -> reason.
 REAL_TIME: dict[str, str] = {
+    "packages/core/tests/durability/changes_program.py": "a process of its own, which waits for a dead one's lease",
+    "packages/core/tests/durability/test_changes.py": "it waits for what another process does",
     "packages/core/tests/durability/hooks_program.py": "a process of its own, whose hooks take a while",
     "packages/core/tests/durability/test_hooks.py": "it waits for what another process does",
 }

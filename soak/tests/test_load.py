@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from pathlib import Path
 from typing import Any
 
-from keepstep import App, WorkflowEvent, WorkflowStep, workflow
+import pytest
+
+from keepstep import App, RunnerOptions, WorkflowEvent, WorkflowStep, workflow
 from soak.client import client_of
 from soak.multiply import multiply_events, multiply_runs
 from soak.processes import fleet, until
 from soak.rows import count, rows
+
+pytestmark = pytest.mark.timeout(600)  # on a machine that others use, too
 
 MANY, FEW = 100_000, 1_000
 IN_HAND = 200
@@ -54,6 +59,41 @@ async def test_memory_does_not_grow_with_what_is_due(postgres_databases: Any, tm
             )
     for few, many in zip(peaks[FEW], peaks[MANY], strict=True):
         assert many < 1.3 * few, f"{few} for {FEW} due runs, {many} for {MANY}"
+
+
+@workflow(name="many")
+async def many(event: WorkflowEvent[int], step: WorkflowStep) -> int:
+    """One of very many."""
+    return await step.do("same", same, event.payload)
+
+
+@workflow(name="few")
+async def few(event: WorkflowEvent[int], step: WorkflowStep) -> int:
+    """One of some."""
+    return await step.do("same", same, event.payload)
+
+
+async def same(number: int) -> int:
+    """A step that takes a little."""
+    await asyncio.sleep(0.005)
+    return number
+
+
+async def test_a_queue_of_a_hundred_thousand_holds_ten_others_back_for_no_time(database_url: str) -> None:
+    """B2, decision 0018: ten runs that fell due after 100,000 of another workflow end when nearly all of those still wait."""
+    workflows = {"MANY": many, "FEW": few}
+    client = App(database_url, workflows=workflows, dispatcher=None)
+    await client.migrate()
+    await client.workflows.MANY.create("many", params=1)
+    multiply_runs(database_url, "many", MANY)
+    runner = App(database_url, workflows=workflows, runner=RunnerOptions(concurrency=IN_HAND, drain="1s"))
+    late = await runner.workflows.FEW.create_batch(
+        {"params": number} for number in range(10)
+    )  # with other keys
+    async with runner.running():
+        assert [await each.result(timeout=60) for each in late] == list(range(10))
+        assert count(database_url, "SELECT count(*) FROM keepstep_task") > 0.9 * MANY
+    await client.stop()
 
 
 @workflow(name="sink")

@@ -14,7 +14,7 @@ from keepstep_cloudflare.signatures import Keyring
 
 HEARTBEAT_S = 900.0
 TRIES_MAX_S = 300.0
-NO_PROGRESS_S = 1.0
+NO_PROGRESS_S, NO_PROGRESS_MAX_S = 0.05, 1.0
 
 
 class AlarmModel:
@@ -36,7 +36,7 @@ class AlarmModel:
         self._draw = random.Random(1)
         self._armed: int | None = None
         self._ringing = asyncio.Event()
-        self._gen, self._attempt = 1, 0
+        self._gen, self._attempt, self._idle = 1, 0, 0
         self.transport = httpx.MockTransport(self._ensure)
 
     async def run(self) -> None:
@@ -90,5 +90,8 @@ class AlarmModel:
         due, heartbeat = answer.json()["next_due"], now + round(HEARTBEAT_S * 1000)
         if due is None:
             return heartbeat
-        earliest = now if answer.json()["processed"] else now + round(NO_PROGRESS_S * 1000)
-        return min(max(due, earliest), heartbeat)
+        idle, self._idle = self._idle, 0
+        if due > now or answer.json()["processed"]:
+            return min(max(due, now), heartbeat)
+        self._idle = idle + 1
+        return now + round(min(NO_PROGRESS_S * 2**idle, NO_PROGRESS_MAX_S) * 1000)

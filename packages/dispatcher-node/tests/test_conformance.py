@@ -4,8 +4,9 @@ import contextlib
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from keepstep import App
 from keepstep_node import APSchedulerDispatcher, PollingDispatcher
-from keepstep_testing.conformance.dispatchers import DispatcherSuite
+from keepstep_testing.conformance.dispatchers import DispatchedAppSuite, DispatcherSuite
 
 
 @contextlib.asynccontextmanager
@@ -52,3 +53,27 @@ class TestAPSchedulerOfTheHost(DispatcherSuite):
         assert scheduler.get_jobs() == [job]
         scheduler.shutdown()
         await time.settled()
+
+
+class TestPollingApps(DispatchedAppSuite):
+    """Apps on the default."""
+
+    @contextlib.asynccontextmanager
+    async def running(self, database_url, workflows):
+        """An app on one with its defaults."""
+        async with App(database_url, workflows=workflows, dispatcher=PollingDispatcher()).running() as app:
+            yield app
+
+
+class TestAPSchedulerApps(DispatchedAppSuite):
+    """Apps on a scheduler that the host has."""
+
+    @contextlib.asynccontextmanager
+    async def running(self, database_url, workflows):
+        """An app on a host's scheduler."""
+        scheduler = AsyncIOScheduler(timezone="UTC")
+        scheduler.start()
+        dispatcher = APSchedulerDispatcher(scheduler)
+        async with App(database_url, workflows=workflows, dispatcher=dispatcher).running() as app:
+            yield app
+        scheduler.shutdown()

@@ -48,6 +48,7 @@
     ├── AccessError                    over HTTP: the host does not let this caller do that (G3)
     │   ├── UnauthenticatedError       it does not know who calls: 401
     │   └── ForbiddenError             it knows enough, and refuses: 403
+    ├── RefusedError                   a fragment's route refuses, with a status and a code of its own
     └── RemoteError                    over HTTP: no answer from keepstep
         ├── RemoteUnavailableError     nobody reached, or no answer in time; try again
         └── RemoteAnswerError          an answer that is not keepstep's, or its failure
@@ -397,6 +398,29 @@ class ForbiddenError(AccessError):
     """The caller may not do that; raised by a host's ``authorize``, and by the client that got a 403."""
 
     code = "FORBIDDEN"
+
+
+class RefusedError(KeepstepError):
+    """Raised by a route of a fragment, or by a service that it calls: the answer is a problem with this code.
+
+    Args:
+        status: of the answer: 400, 403, 404, 409 or 422.
+        code: stable, for programs: ``"INVOICE_NOT_FOUND"``.
+        detail: for people: what was asked, why it cannot be, what to do.
+
+    Raises:
+        UsageError: another status.
+    """
+
+    code = "REFUSED"
+    STATUSES: ClassVar[tuple[int, ...]] = (400, 403, 404, 409, 422)
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        if status not in self.STATUSES:
+            raise UsageError(f"a route refuses with one of {self.STATUSES}, not {status!r}")
+        super().__init__(detail)
+        self.status = status
+        self.refusal = code
 
 
 class RemoteError(KeepstepError):

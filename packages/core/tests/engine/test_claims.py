@@ -207,7 +207,7 @@ def test_a_runner_that_stays_up_keeps_nothing_of_runs_that_ended(virtually):
         await fleet.passing(1)
         assert len(advancer.held) == len(advancer.callbacks._tasks) == 0
         assert len(node.runner._parts.cache) == 0
-        assert len(node.engine.changes._waiters) == 0
+        assert len(node.engine.changes._listeners) == 0
         assert len(node.runner.intake.adopting) == 0
         assert node.runner.intake._expected == 0
 

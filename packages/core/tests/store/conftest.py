@@ -33,6 +33,16 @@ def clock() -> SetClock:
 
 
 @pytest.fixture
+async def postgres_world(postgres_database: str, clock: SetClock) -> AsyncIterator[StoreWorld]:
+    """The shorthand on PostgreSQL only."""
+    make_tables(postgres_database)
+    opened = PostgresStore(postgres_database, clock=clock)
+    await opened.open()
+    yield StoreWorld(opened, clock)
+    await opened.close()
+
+
+@pytest.fixture
 async def store(database_url: str, clock: SetClock) -> AsyncIterator[Any]:
     """A store on an empty database; a test that asks for it runs on each kind."""
     make_tables(database_url)

@@ -15,9 +15,10 @@ from keepstep.model.status import Priority, Status, StepStatus
 from keepstep.store import tables
 from keepstep.store.boundaries import commit_optimistic
 from keepstep.store.boundaries_pg import commit_group
-from keepstep.store.claims import claim, renew, rescue, rescue_process
+from keepstep.store.claims import claim, renew
 from keepstep.store.group import GroupResult
 from keepstep.store.postgres import PostgresStore
+from keepstep.store.rescue import rescue, rescue_process
 from tests.support.rows import NOW, RUN_ID, RUNNER_ID, event_row, run_row, step_row, task_row
 
 OTHER_RUN = 8

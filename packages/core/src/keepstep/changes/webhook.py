@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,9 @@ from keepstep.authoring.hooks import HookContext, HookDefinition, HookOptions, d
 from keepstep.authoring.step import RetryOption, TimeoutOption
 from keepstep.errors import NonRetryableError, UsageError
 from keepstep.model.change import Change, ChangeKind
+
+PREFIX = "whsec_"
+SECRET_BYTES_MIN = 24
 
 
 class Webhook:
@@ -100,8 +104,17 @@ def _signers(name: str, secrets: Sequence[str]) -> list[Any]:
     except ImportError as error:
         raise UsageError(f"webhook {name!r}: install keepstep[webhooks]") from error
     if not secrets:
-        raise UsageError(f"webhook {name!r}: at least one secret is needed, like whsec_…")
+        raise UsageError(f"webhook {name!r}: at least one secret is needed, like {PREFIX}…")
+    return [Signer(_key(name, each)) for each in secrets]
+
+
+def _key(name: str, secret: str) -> bytes:
     try:
-        return [Signer(each) for each in secrets]
-    except Exception as error:
-        raise UsageError(f"webhook {name!r}: a secret is whsec_ and base64 of 24 bytes or more") from error
+        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+    except ValueError:
+        key = b""
+    if not secret.startswith(PREFIX) or len(key) < SECRET_BYTES_MIN:
+        raise UsageError(
+            f"webhook {name!r}: a secret is {PREFIX} and base64 of {SECRET_BYTES_MIN} bytes or more"
+        )
+    return key

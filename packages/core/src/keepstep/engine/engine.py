@@ -145,9 +145,9 @@ class Engine:
         await self._user_writes.close()
         await self.store.close()
 
-    async def start(self) -> None:
+    async def start(self, concurrency: int | None = None) -> None:
         """Start the runner: it takes a lease and accepts looks. Idempotent."""
-        await self.runner.start()
+        await self.runner.start(concurrency)
 
     async def stop(self) -> None:
         """Stop the runner: it drains and gives its runs back. Idempotent."""
@@ -165,9 +165,8 @@ class Engine:
         While the runner runs they join the next group commit and, where there is room, start at once.
         """
         if self.runner.running and self.runner.lease.held:
-            kept = await self._adopt(creations)
-        else:
-            kept = await self.run("create", lambda: insert_creations(self.store.dialect, creations))
+            return await self._adopt(creations)
+        kept = await self.run("create", lambda: insert_creations(self.store.dialect, creations))
         if kept:
             self.touched()
         return kept
@@ -213,10 +212,6 @@ class Engine:
             self._wake_at = at
         if self._waking is None:
             self._waking = asyncio.get_running_loop().create_task(self._wake(), name="keepstep-wake")
-
-    async def changed(self, run_id: int, timeout: float | None) -> None:
-        """Return when the run may have changed, or after ``timeout`` seconds."""
-        await self.changes.wait(run_id, timeout)
 
     # --- ticks without a runner (B9)
 
@@ -290,19 +285,32 @@ class Engine:
     # --- inside
 
     async def _adopt(self, creations: Sequence[Creation]) -> frozenset[int]:
-        loop = asyncio.get_running_loop()
-        verdicts: dict[int, asyncio.Future[Verdict]] = {}
-        for creation in creations:
-            verdict = verdicts[creation.run.id] = loop.create_future()
-            self.runner.intake.adopt(creation, partial(_answer, verdict), joined=len(verdicts) > 1)
-        kept = {run_id for run_id, verdict in verdicts.items() if await verdict is Verdict.KEPT}
-        rest = [each for each in creations if each.run.id not in kept]
-        if not rest:
-            return frozenset(kept)
-        # Ids exist, or the lease went, or an answer of the database was lost: the table says which. One group held
-        # them all, so what was not kept of it was either refused one by one or is all of it.
-        again = partial(insert_creations, self.store.dialect, rest)
-        return frozenset(kept | await self.run("create", again))
+        """Have them written with the next group, and return when each is told what became of it."""
+        all_told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        kept: set[int] = set()
+        unsure: list[Creation] = []
+
+        def told(creation: Creation, verdict: Verdict) -> None:
+            if verdict is Verdict.KEPT:
+                kept.add(creation.run.id)
+            else:
+                unsure.append(creation)
+            if len(kept) + len(unsure) == len(creations) and not all_told.done():
+                all_told.set_result(None)
+
+        held = [
+            self.runner.intake.adopt(each, partial(told, each), joined=number > 0)
+            for number, each in enumerate(creations)
+        ]
+        if held:
+            await all_told
+        if unsure:
+            # Ids exist, or the lease went, or an answer of the database was lost: the table says which. One group held
+            # them all, so what was not kept of it was either refused one by one or is all of it.
+            kept |= await self.run("create", partial(insert_creations, self.store.dialect, unsure))
+        if unsure or not all(held):  # else nobody else has anything to do
+            self.touched()
+        return frozenset(kept)
 
     async def _wake(self) -> None:
         try:
@@ -317,8 +325,3 @@ class Engine:
 
 def _instant(at: int | None) -> datetime | None:
     return None if at is None else to_datetime(at)
-
-
-def _answer(waiting: asyncio.Future[Verdict], verdict: Verdict) -> None:
-    if not waiting.done():
-        waiting.set_result(verdict)

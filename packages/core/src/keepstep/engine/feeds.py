@@ -195,6 +195,7 @@ class Feeds:
 
     async def _behind(self) -> list[tuple[str, int]]:
         """The sinks that have not taken everything, and when each may be fed."""
+        asked_at = self._clock.monotonic()
 
         def script() -> Script[list[tuple[str, int]]]:
             asked_at = self._clock.monotonic()

@@ -10,6 +10,7 @@ from keepstep.engine.advancer import Advancer
 from keepstep.engine.committer import Committer, Done, Verdict
 from keepstep.engine.execution import Execution
 from keepstep.engine.leases import Lease
+from keepstep.engine.marks import Marks
 from keepstep.engine.parts import Parts
 from keepstep.kernel.changes import tell_boundary
 from keepstep.kernel.takeover import crash_loop
@@ -47,7 +48,9 @@ class Intake:
 
     Attributes:
         adopting: runs that a commit under way creates and claims.
+        marks: where the queues begin.
         full: there was no room for all that was due. What is created meanwhile queues behind it (B2).
+        room: how many runs may be held at the same time.
     """
 
     def __init__(self, parts: Parts, lease: Lease, committer: Committer, advancer: Advancer) -> None:
@@ -57,15 +60,17 @@ class Intake:
         self._committer = committer
         self._advancer = advancer
         self._expected = 0
+        self.marks = Marks(parts.store.dialect == "postgresql", parts.seams.clock.monotonic)
         self.adopting: set[int] = set()
         self.full = False
+        self.room = parts.options.concurrency
 
     @property
     def free(self) -> int:
         """How many more runs may be held now."""
         if not self._lease.held or self._advancer.draining:
             return 0
-        return max(0, self._parts.options.concurrency - len(self._advancer.held) - self._expected)
+        return max(0, self.room - len(self._advancer.held) - self._expected)
 
     async def claim_batch(self) -> bool:
         """Claim and begin what is due; whether more may be due."""
@@ -73,12 +78,13 @@ class Intake:
         lease = self._lease
         runner_id = lease.runner_id
         turns = self._parts.rotation.order(self._parts.registry.names)
-        script = claim(self._store.dialect, runner_id, lease.epoch, limit, turns)
+        script = claim(self._store.dialect, runner_id, lease.epoch, limit, turns, since=self.marks.since())
         self._expected += limit
         try:
             asked_at = self._parts.clock.monotonic()
             claims = await self._store.transaction("claim", script)
             self._parts.clock.observe(claims.now, asked_at)
+            self.marks.took(claims.claimed)
             self._parts.rotation.serve({each.run.workflow for each in claims.claimed})
             loaded = await self._load_all(claims)
         finally:
@@ -86,14 +92,14 @@ class Intake:
         await self._take(loaded, runner_id)
         return claims.more
 
-    def adopt(self, creation: Creation, done: Done, *, joined: bool) -> None:
-        """Write a creation with the next group; where there is room the same commit claims it (eager start).
+    def adopt(self, creation: Creation, done: Done, *, joined: bool) -> bool:
+        """Write a creation with the next group; whether the same commit claims it (eager start), as there is room.
 
         A ``joined`` one is written with the creation that was adopted just before it, or neither is.
         """
         if self.full or not self.free:
             self._committer.submit(creation, done, joined=joined)
-            return
+            return False
         run_id, runner_id = creation.run.id, self._lease.runner_id
         task = creation.task._replace(owner=runner_id, fence=creation.task.fence + 1)
         eager = creation._replace(run=creation.run._replace(started_at=creation.run.created_at), task=task)
@@ -108,6 +114,7 @@ class Intake:
             done(verdict)
 
         self._committer.submit(eager, written, joined=joined)
+        return True
 
     async def _load_all(self, claims: Claims) -> list[_Loaded]:
         claimed = [each for each in claims.claimed if not self._ended_by_crash_loop(each, claims.now)]

@@ -30,11 +30,16 @@ class Pending:
         self.rows: dict[str, StepRecord] = {}
         self.consumed: list[Consumed] = []
         self.logs: list[LogRecord] = []
-        self.taken: set[int] = set()
+        self.taken: dict[int, None] = {}  # an empty set takes three times the memory
         self._stored = {each.key: each for each in records if _is_open(each)}
 
     def __bool__(self) -> bool:
         return bool(self.rows or self.consumed or self.logs)
+
+    @property
+    def decides(self) -> bool:
+        """Whether something waits that a step may depend on (A7): anything but lines of the log."""
+        return bool(self.rows or self.consumed)
 
     def put(self, row: StepRecord) -> None:
         """Write this row."""
@@ -53,7 +58,15 @@ class Pending:
     def consume(self, event: EventRecord, key: str) -> None:
         """A wait took this event."""
         self.consumed.append(Consumed(event.id, key))
-        self.taken.add(event.id)
+        self.taken[event.id] = None
+
+    def timeouts(self) -> list[StepRecord]:
+        """Waits that have timed out and are not durable as such."""
+        return [
+            row
+            for row in self.rows.values()
+            if row.event_type is not None and row.status == StepStatus.FAILED
+        ]
 
     def note(self, run_id: int, lines: Iterable[LogLine]) -> None:
         """Write the lines that are not stored yet."""

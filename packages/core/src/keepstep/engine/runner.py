@@ -55,9 +55,14 @@ class Runner:
         self.news = News(parts, self.lease, self.advancer, lambda: on_wake(None))
         self.intake = Intake(parts, self.lease, self.committer, self.advancer)
 
-    async def start(self) -> None:
-        """Take a lease, free what dead processes of this host held, accept looks. Idempotent."""
+    async def start(self, concurrency: int | None = None) -> None:
+        """Take a lease, free what dead processes of this host held, accept looks. Idempotent.
+
+        Args:
+            concurrency: runs in hand at the same time; None = as the options say.
+        """
         if not self.running:
+            self.intake.room = self._parts.options.concurrency if concurrency is None else concurrency
             self._looking = asyncio.Lock()  # the event loop may be another one than last time
             self.advancer.draining = self.intake.full = False
             self.advancer.callbacks.open()
@@ -121,7 +126,8 @@ class Runner:
     async def _look(self) -> float | None:
         if not self.lease.holds():
             await self._recover()
-        await self.lease.rescue()
+        if await self.lease.rescue():
+            self.intake.marks.forget()
         await self.news.look(self.intake.adopting)
         held = len(self.advancer.held)
         while self.intake.free:
@@ -136,13 +142,23 @@ class Runner:
         return min(pauses, default=None)
 
     async def _until_due(self, *, claimed: bool) -> list[float]:
-        now, due = await self._store.transaction("next_due", next_due(self._parts.registry.names), "read")
+        now, due = await self._next_due()
         if due is None or due > now or claimed:
             self._stuck.reset()
-            return [] if due is None else [max(0, due - now) / 1000]
+            whole = self.intake.marks.whole_look_in
+            return ([] if due is None else [max(0, due - now) / 1000]) + ([] if whole is None else [whole])
         # Due, and yet not to be claimed: an expired lease covers it, or another runner has it locked.
         self.lease.expect_dead()
         return [self._stuck.step()]
+
+    async def _next_due(self) -> tuple[int, int | None]:
+        marks = self.intake.marks
+        since, began = marks.since(), self._parts.seams.clock.monotonic()
+        script = next_due(self._parts.registry.names, since)
+        found = await self._store.transaction("next_due", script, "read")
+        if since is None:
+            marks.looked(self._parts.seams.clock.monotonic() - began)
+        return found
 
     async def _register(self) -> None:
         await self.lease.register()
@@ -167,7 +183,7 @@ class Runner:
 
     def _let_go(self, run_at: int | None) -> None:
         """A held run was let go: look when it falls due, and claim more once half of the room is free again."""
-        if self._waiting_for_room and self.intake.free * 2 >= self._parts.options.concurrency:
+        if self._waiting_for_room and self.intake.free * 2 >= self.intake.room:
             self._waiting_for_room = False
             self._on_wake(None)
         elif run_at is not None:

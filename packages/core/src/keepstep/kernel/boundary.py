@@ -125,7 +125,7 @@ def _cancelled(reason: str) -> ErrorInfo:
 
 
 def _contradiction(outcome: Contradicted) -> ErrorInfo:
-    return ErrorInfo(NondeterminismError.__name__, outcome.difference, NondeterminismError.code)
+    return ErrorInfo(NondeterminismError.__name__, outcome.told, NondeterminismError.code)
 
 
 def _require(run: RunRecord, trigger: Trigger) -> Status:

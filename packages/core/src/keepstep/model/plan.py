@@ -72,14 +72,13 @@ class Consumed(NamedTuple):
     """The wait's step key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Boundary:
+class Boundary(NamedTuple):
     """One run's writes and the guard under which they hold (B1, B3, B6).
 
     Attributes:
         run_id: the run.
         fence: the task's fence as claimed (leased), or as read (optimistic: the write raises it by one).
-        wake_seq: compared when not None; every end but :class:`Hold` compares it (B6).
+        wake_seq: compared when not None; every end but :class:`Hold` compares it (B6), and so does a wait that timed out (D4).
         version: the run row's version as read; compared when the end changes the run row.
         at: loop time of the boundary, for ``updated_at`` and ``completed_at``.
         steps: appended, or replacing an open row of the same key. A row that is resolved is never replaced (C2).

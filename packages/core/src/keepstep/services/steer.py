@@ -13,6 +13,7 @@ from keepstep.kernel import again, lifecycle
 from keepstep.kernel.changes import NOTHING, Wanted, tell_steering
 from keepstep.kernel.refusals import subject
 from keepstep.model.plan import Steering
+from keepstep.model.recorded import storable
 from keepstep.model.records import StepRecord
 from keepstep.model.status import Status
 from keepstep.services.create import NewInstance, create
@@ -59,12 +60,13 @@ def cancel(
         InstanceNotFoundError: there is no such instance.
         InstanceTerminalError: it has ended.
     """
+    stored = None if reason is None else storable(reason)
     return _steer(
         dialect,
         target,
         "cancelled",
         wanted,
-        lambda now: lifecycle.plan_cancel(now.run, now.task, reason, now.now),
+        lambda now: lifecycle.plan_cancel(now.run, now.task, stored, now.now),
     )
 
 

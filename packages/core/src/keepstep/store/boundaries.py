@@ -127,6 +127,16 @@ RAISE_FENCE = Statement(
     "raise fence",
 )
 
+LATER_STEP = Statement(
+    select(run_step.c.seq)
+    .where(run_step.c.run_id == bindparam("run"), run_step.c.seq >= bindparam("from_seq"))
+    .order_by(run_step.c.seq)
+    .limit(fixed(1))
+    .offset(fixed(0)),
+    "find a later step",
+)
+"""Whether the holder of an expired lease recorded results after a tick had read the run: that raises no guard."""
+
 START_RUN = Statement(
     run.update()
     .where(run.c.id == bindparam("run"))
@@ -214,6 +224,8 @@ def commit_optimistic(dialect: DialectName, boundary: Boundary) -> Script[bool]:
         return False
     if not _fits(boundary, fence, wake_seq) or not (yield from _lock_version(boundary)):
         return False
+    if owner is not None and (yield from _is_further(boundary)):
+        return False
     yield Call(RAISE_FENCE, {"run": boundary.run_id})
     if boundary.started_at is not None:
         yield Call(START_RUN, {"run": boundary.run_id, "began_at": boundary.started_at})
@@ -252,6 +264,12 @@ def _fits(boundary: Boundary, fence: int, wake_seq: int, version: int | None = N
 def _lock_version(boundary: Boundary) -> Script[bool]:
     found = yield Call(LOCK_RUN, {"run": boundary.run_id})
     return bool(found) and found[0][0] == boundary.version
+
+
+def _is_further(boundary: Boundary) -> Script[bool]:
+    """Whether results are stored in the place of the boundary's own."""
+    first = min((step.seq for step in boundary.steps if step.seq is not None), default=None)
+    return first is not None and bool((yield Call(LATER_STEP, {"run": boundary.run_id, "from_seq": first})))
 
 
 def _write(boundaries: Sequence[Boundary]) -> Script[None]:

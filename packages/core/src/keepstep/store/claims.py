@@ -1,11 +1,10 @@
-"""Claims and leases: who advances which run, and until when (B2, B4, B5, B7).
+"""Claims and leases: who advances which run, and until when (B2, B4, B5).
 
 A claim takes due tasks that nobody owns: resuming work first, then new runs. Within each, the workflows that have due
 tasks share the room alike, and each workflow's tasks go by ``run_at``: a share is one contiguous range of the partial
-index, and a queue of a hundred thousand holds nobody else back (decision 0018). The lease is the runner's one row; a
-claim never looks at it. When a lease has expired, :func:`rescue` raises the dead runner's epoch and makes its tasks
-claimable; the fences it raises stop whatever the dead one still sends. Locks are taken in one order everywhere: runner,
-task, run.
+index, and a queue of a hundred thousand holds nobody else back (decision 0018). The lease is the runner's one row,
+renewed however many tasks it covers. What becomes of them when it has expired is in ``rescue.py``. Locks are taken in one
+order everywhere: runner, task, run.
 
 Database time decides (``db_now``). When to look is the engine's business, what a run does is the kernel's.
 """
@@ -19,17 +18,15 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     bindparam,
-    case,
     exists,
     func,
-    null,
     or_,
     select,
 )
 
 from keepstep.model.records import RunnerRecord, RunRecord, TaskRecord
 from keepstep.model.status import Priority, Status
-from keepstep.store.claims_pg import CLAIM
+from keepstep.store.claims_pg import CLAIM, NEXT_DUE_SINCE
 from keepstep.store.clock import read_now
 from keepstep.store.runs import run_record
 from keepstep.store.script import Call, Row, Script
@@ -44,7 +41,7 @@ from keepstep.store.statement import (
     limited,
     names,
 )
-from keepstep.store.tables import IS_CLAIMABLE, IS_OWNED, run, run_step, runner, task
+from keepstep.store.tables import IS_CLAIMABLE, run, runner, task
 
 
 class Claimed(NamedTuple):
@@ -52,6 +49,10 @@ class Claimed(NamedTuple):
 
     task: TaskRecord
     run: RunRecord
+
+
+Since = Mapping[tuple[str, int], int]
+"""By workflow and priority: what is due before is claimed already, or waits for a look at everything (PostgreSQL)."""
 
 
 class Claims(NamedTuple):
@@ -77,12 +78,6 @@ _DUE = (
 _MY_LEASE = select(runner.c.epoch).where(runner.c.id == bindparam("runner")).scalar_subquery() == bindparam(
     "epoch"
 )
-_MAX_SEQ = func.coalesce(
-    select(func.max(run_step.c.seq)).where(run_step.c.run_id == task.c.run_id).scalar_subquery(), fixed(0)
-)
-_DUE_NOW = case((task.c.run_at < db_now(), task.c.run_at), else_=db_now())
-"""Due now, or since when it was due before."""
-
 _due_ids = limited(select(task.c.run_id).where(*_DUE).order_by(task.c.run_at))
 TAKE = Statement(
     task.update()
@@ -178,47 +173,15 @@ RENEW = Statement(
 )
 OF_HOST = Statement(select(runner).where(runner.c.host == bindparam("host")), "runners of a host")
 
-_expired = select(runner.c.id).where(runner.c.locked_until < db_now())
-LOCK_EXPIRED = Statement(_expired.with_for_update(skip_locked=True), "lock expired runners")
-LOCK_RUNNERS = Statement(
-    select(runner.c.id, runner.c.epoch).where(among(runner.c.id, ids("runners"))).with_for_update(),
-    "lock runners",
-)
-RAISE_EPOCHS = Statement(
-    runner.update().where(among(runner.c.id, ids("runners"))).values(epoch=runner.c.epoch + fixed(1)),
-    "raise epochs",
-)
-DROP_RUNNERS = Statement(
-    runner.delete().where(among(runner.c.id, ids("runners")), ~exists().where(task.c.owner == runner.c.id)),
-    "drop runners",
-)
-LOCK_TASKS_OF = Statement(
-    limited(select(task.c.run_id).where(among(task.c.owner, ids("runners")))).with_for_update(),
-    "lock tasks of dead runners",
-)
-_FREE = task.update().values(owner=null(), priority=fixed(Priority.RESUME), run_at=_DUE_NOW)
-TAKE_OVER = Statement(
-    _FREE.where(among(task.c.run_id, ids("run_ids"))).values(
-        fence=task.c.fence + fixed(1),
-        takeovers=case((task.c.seen_seq < _MAX_SEQ, fixed(1)), else_=task.c.takeovers + fixed(1)),
-        seen_seq=_MAX_SEQ,
-    ),
-    "take over",
-)
-GIVE_BACK = Statement(_FREE.where(task.c.owner == bindparam("runner")), "give back")
-
-# Who owns tasks, found by one index look-up an owner, and has no row any more.
-_owners = select(func.min(task.c.owner).label("id")).where(IS_OWNED).cte("owners", recursive=True)
-_next_owner = select(func.min(task.c.owner)).where(task.c.owner > _owners.c.id).scalar_subquery()
-_owners = _owners.union_all(select(_next_owner).where(_owners.c.id.is_not(None)))
-LOOK_ORPHANED = Statement(
-    select(_owners.c.id).where(_owners.c.id.is_not(None), ~exists().where(runner.c.id == _owners.c.id)),
-    "look for tasks of nobody",
-)
-
 
 def claim(
-    dialect: DialectName, runner_id: int, epoch: int, limit: int, workflows: Sequence[str]
+    dialect: DialectName,
+    runner_id: int,
+    epoch: int,
+    limit: int,
+    workflows: Sequence[str],
+    *,
+    since: Since | None = None,
 ) -> Script[Claims]:
     """Claim due runs: resuming work before new runs, shared among workflows, the oldest of each first (B2).
 
@@ -232,10 +195,11 @@ def claim(
         limit: how many runs at most.
         workflows: names that the runner has registered, in order of their turns: the first ones have a share where
             there is less room than workflows.
+        since: leave what was due before; None = nothing.
     """
     mine = {"runner": runner_id, "epoch": epoch}
     if dialect == "postgresql":
-        rows = yield Call(CLAIM, {**mine, "limit": limit, "workflows": list(workflows)})
+        rows = yield Call(CLAIM, {**mine, "limit": limit, **_from_marks(workflows, since or {})})
         taken = [_claimed_row(row[2:]) for row in rows if row[2] is not None]
         return Claims(rows[0][0], sorted(taken, key=_claim_order), rows[0][1])
     now = yield from read_now()
@@ -293,10 +257,24 @@ def due(limit: int, workflows: Sequence[str]) -> Script[list[Claimed]]:
     return found
 
 
-def next_due(workflows: Sequence[str]) -> Script[tuple[int, int | None]]:
-    """The database's time, and when the next run of these workflows falls due or the next lease on one of them expires."""
-    ((now, *instants),) = yield Call(NEXT_DUE, {"workflows": list(workflows)})
+def next_due(workflows: Sequence[str], since: Since | None = None) -> Script[tuple[int, int | None]]:
+    """The database's time, and when the next run of these workflows falls due or the next lease on one of them expires.
+
+    With ``since``, which is as for :func:`claim` and only for PostgreSQL, no lease is looked at.
+    """
+    if since is None:
+        ((now, *instants),) = yield Call(NEXT_DUE, {"workflows": list(workflows)})
+    else:
+        ((now, *instants),) = yield Call(NEXT_DUE_SINCE, _from_marks(workflows, since))
     return now, min((each for each in instants if each is not None), default=None)
+
+
+def _from_marks(workflows: Sequence[str], since: Since) -> dict[str, Any]:
+    marks = {
+        f"{kind}_since": [since.get((name, priority), 0) for name in workflows]
+        for kind, priority in (("resuming", Priority.RESUME), ("fresh", Priority.NEW))
+    }
+    return {"workflows": list(workflows), **marks}
 
 
 def look_held(runner_id: int) -> Script[list[TaskRecord]]:
@@ -333,57 +311,3 @@ def renew(runner_id: int, epoch: int, lease_ms: int) -> Script[int | None]:
 def runners_of_host(host: str) -> Script[list[RunnerRecord]]:
     """The runners that were registered from this host and boot."""
     return [RunnerRecord._make(row) for row in (yield Call(OF_HOST, {"host": host}))]
-
-
-def rescue(dialect: DialectName, limit: int) -> Script[list[int]]:  # noqa: ARG001  # scripts are called alike
-    """Make the tasks of runners whose lease has expired claimable, and count it (B2, B3, B7).
-
-    Raises those runners' epochs and their tasks' fences. A runner whose groups are being committed at this moment is
-    left for the next time. A dead runner that owns nothing any more is deleted.
-
-    Args:
-        dialect: which database.
-        limit: how many runs at most; the rest follows with the next call.
-
-    Returns:
-        The rescued run ids.
-    """
-    expired = yield Call(LOCK_EXPIRED)
-    orphaned = yield Call(LOOK_ORPHANED)
-    return (yield from _take_over([row[0] for row in (*expired, *orphaned)], limit))
-
-
-def rescue_process(
-    dialect: DialectName,  # noqa: ARG001  # scripts are called alike
-    runner_ids: Sequence[int],
-    limit: int = 10_000,
-) -> Script[list[int]]:
-    """Do the same for runners that are known to be dead, without waiting for their leases."""
-    locked = yield Call(LOCK_RUNNERS, {"runners": list(runner_ids)})
-    return (yield from _take_over([row[0] for row in locked], limit))
-
-
-def _take_over(runner_ids: list[int], limit: int) -> Script[list[int]]:
-    if not runner_ids:
-        return []
-    dead = {"runners": runner_ids}
-    yield Call(RAISE_EPOCHS, dead)
-    run_ids: list[int] = [row[0] for row in (yield Call(LOCK_TASKS_OF, {**dead, "limit": limit}))]
-    if run_ids:
-        yield Call(TAKE_OVER, {"run_ids": run_ids})
-    yield Call(DROP_RUNNERS, dead)
-    return run_ids
-
-
-def release_runner(dialect: DialectName, runner_id: int, epoch: int) -> Script[bool]:  # noqa: ARG001  # likewise
-    """Drain a runner: what it still owns becomes claimable at once, uncounted, and its row goes.
-
-    Returns:
-        False when the runner was taken over before; nothing is written then.
-    """
-    locked = yield Call(LOCK_RUNNERS, {"runners": [runner_id]})
-    if not locked or locked[0][1] != epoch:
-        return False
-    yield Call(GIVE_BACK, {"runner": runner_id})
-    yield Call(DROP_RUNNERS, {"runners": [runner_id]})
-    return True

@@ -10,13 +10,17 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Integer, bindparam, text
 
 from keepstep.model.status import Priority, Status
-from keepstep.store.statement import DATABASE_CLOCK, Statement, names
+from keepstep.store.statement import DATABASE_CLOCK, Statement, ids, names
 from keepstep.store.tables import run, runner, task
 
 
-def _tasks(priority: int, workflow: str) -> str:
+def _tasks(priority: int, of: str) -> str:
     return f"""FROM {task} WHERE owner IS NULL AND run_at IS NOT NULL AND priority = {priority}
-      AND workflow = {workflow}"""
+      AND workflow = {of}.workflow AND run_at >= {of}.since"""
+
+
+def _turns(name: str) -> str:
+    return f"unnest(:workflows, :{name}_since) WITH ORDINALITY AS turn (workflow, since, place)"
 
 
 def _shared_out(name: str, priority: int, room: str) -> str:
@@ -25,21 +29,23 @@ def _shared_out(name: str, priority: int, room: str) -> str:
     The oldest task is a scalar, so that no planner turns it into a join that reads all that are due.
     """
     return f"""{name}_share AS MATERIALIZED (
-  SELECT workflow, room / sharing + CASE WHEN place <= room % sharing THEN 1 ELSE 0 END AS share FROM (
-    SELECT turn.workflow, row_number() OVER (ORDER BY turn.place) AS place, count(*) OVER () AS sharing, {room} AS room
-    FROM unnest(:workflows) WITH ORDINALITY AS turn (workflow, place)
-    WHERE (SELECT run_at {_tasks(priority, "turn.workflow")} ORDER BY run_at LIMIT 1) <= (SELECT now FROM clock)
+  SELECT workflow, since, room / sharing + CASE WHEN place <= room % sharing THEN 1 ELSE 0 END AS share FROM (
+    SELECT turn.workflow, turn.since, row_number() OVER (ORDER BY turn.place) AS place, count(*) OVER () AS sharing,
+      {room} AS room
+    FROM {_turns(name)}
+    WHERE (SELECT run_at {_tasks(priority, "turn")} ORDER BY run_at LIMIT 1) <= (SELECT now FROM clock)
   ) AS due
 ),
 {name} AS MATERIALIZED (
   SELECT head.run_id, mine.workflow, mine.share FROM {name}_share AS mine CROSS JOIN LATERAL (
-    SELECT run_id {_tasks(priority, "mine.workflow")} AND run_at <= (SELECT now FROM clock) AND EXISTS (SELECT FROM lease)
+    SELECT run_id {_tasks(priority, "mine")} AND run_at <= (SELECT now FROM clock) AND EXISTS (SELECT FROM lease)
     ORDER BY run_at LIMIT mine.share FOR UPDATE SKIP LOCKED
   ) AS head
 ),
 {name}_filled AS MATERIALIZED (SELECT 1 FROM {name} GROUP BY workflow, share HAVING count(*) = share)"""  # noqa: S608  # built from constants
 
 
+_SINCE = ids("resuming_since"), ids("fresh_since")
 _REST = (
     "(SELECT CASE WHEN EXISTS (SELECT FROM resuming_filled) THEN 0 ELSE :limit - count(*) END FROM resuming)"
 )
@@ -79,7 +85,18 @@ FROM clock LEFT JOIN found ON true""").bindparams(  # noqa: S608  # likewise
         bindparam("epoch", type_=Integer()),
         bindparam("limit", type_=BigInteger()),
         names("workflows"),
+        *_SINCE,
     ),
     "claim",
 )
 """The whole claim on PostgreSQL. ``found`` locks, so that it reads each run as it is now, not as the snapshot saw it."""
+
+NEXT_DUE_SINCE = Statement(
+    text(f"""SELECT coalesce(:now, {DATABASE_CLOCK["postgresql"]}),
+  (SELECT min((SELECT run_at {_tasks(Priority.RESUME, "turn")} ORDER BY run_at LIMIT 1)) FROM {_turns("resuming")}),
+  (SELECT min((SELECT run_at {_tasks(Priority.NEW, "turn")} ORDER BY run_at LIMIT 1)) FROM {_turns("fresh")})""").bindparams(  # noqa: S608  # likewise
+        bindparam("now", type_=BigInteger(), required=False), names("workflows"), *_SINCE
+    ),
+    "next due since",
+)
+"""``claims.NEXT_DUE`` from each workflow's mark on, without leases: the index of owners is as full of dead entries."""

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from keepstep_testing.sim.chooser import PORTFOLIO, Deviations
-from keepstep_testing.sim.faults import KINDS, Fault
+from keepstep_testing.sim.faults.kinds import KINDS, Fault
 
 T = TypeVar("T")
 
@@ -99,6 +99,7 @@ class Scenario:
         deviations: follow these instead of a strategy.
         chaos_picks: how long the chaos lasts at most.
         calm: no faults and no preemptions: quality is judged, too.
+        hook_fails: so many deliveries of each hook fail.
     """
 
     seed: int
@@ -109,6 +110,7 @@ class Scenario:
     deviations: Deviations | None = None
     chaos_picks: int = 220
     calm: bool = False
+    hook_fails: int = 0
 
     def to_json(self) -> str:
         """As text; :func:`of_json` reads it."""
@@ -127,6 +129,7 @@ def of_json(text: str) -> Scenario:
         deviations=raw["deviations"],
         chaos_picks=raw["chaos_picks"],
         calm=raw["calm"],
+        hook_fails=raw["hook_fails"],
     )
 
 
@@ -155,23 +158,22 @@ def drawn(seed: int, draws: Draws | None = None, *, calm: bool = False) -> Scena
         _faults(draw),
         draw.pick(PORTFOLIO),
         chaos_picks=draw.pick((80, 160, 240, 320)),
+        hook_fails=draw.pick((0, 0, 0, 1, 2)),
     )
 
 
 def _machines(draw: Draws) -> tuple[Machine, ...]:
-    found: list[Machine] = []
-    for number in range(draw.pick((1, 2, 2, 3))):
-        found.append(
-            Machine(
-                kind="ticker" if number and draw.integer(1, 5) == 1 else "runner",
-                host=draw.pick(("host-1", "host-1", "host-2")),
-                skew_ms=draw.pick((0, 0, 0, -86_400_000, -700, 900, 7_000, 86_400_000)),
-                drift_ppm=draw.pick((0, 0, 0, -20_000, 400, 20_000)),
-                cache=draw.pick((0, 1, 100, 100)),
-                concurrency=draw.pick((1, 100, 100)),
-            )
+    return tuple(
+        Machine(
+            kind="ticker" if number and draw.integer(1, 5) == 1 else "runner",
+            host=draw.pick(("host-1", "host-1", "host-2")),
+            skew_ms=draw.pick((0, 0, 0, -86_400_000, -700, 900, 7_000, 86_400_000)),
+            drift_ppm=draw.pick((0, 0, 0, -20_000, 400, 20_000)),
+            cache=draw.pick((0, 1, 100, 100)),
+            concurrency=draw.pick((1, 100, 100)),
         )
-    return tuple(found)
+        for number in range(draw.pick((1, 2, 2, 3)))
+    )
 
 
 def _faults(draw: Draws) -> tuple[Fault, ...]:
@@ -191,9 +193,7 @@ def _clients(draw: Draws, ids: Sequence[str], *, calm: bool) -> tuple[tuple[Comm
     for each in ids:
         via = draw.pick(("client", "r1"))
         first.append(Command(draw.pick((0, 0, 400, 2_500)), "create", each, [_program(draw)], via))
-    second: list[Command] = []
-    for _ in range(draw.integer(0, 4)):
-        second.append(_command(draw, draw.pick(ids), calm=calm))
+    second = [_command(draw, draw.pick(ids), calm=calm) for _ in range(draw.integer(0, 4))]
     if not calm and draw.integer(1, 6) == 1:
         first.append(Command(draw.pick((0, 800)), "create", draw.pick(ids), [_program(draw)]))
     return (tuple(first), tuple(second))
@@ -233,7 +233,7 @@ def _program(draw: Draws) -> list[Any]:
     return ops
 
 
-_OPS = ("do", "do", "do", "sleep", "wait", "gather", "try", "race", "own", "log")
+_OPS = ("do", "do", "do", "sleep", "wait", "gather", "try", "race", "own", "hook", "log")
 
 
 def _op(draw: Draws, counter: list[int], depth: int) -> list[Any]:
@@ -244,16 +244,16 @@ def _op(draw: Draws, counter: list[int], depth: int) -> list[Any]:
         kind = "do"
     match kind:
         case "sleep":
-            return ["sleep", name, draw.pick((0, 10, 1_000, 3_000, 8_000))]
+            return ["sleep", name, draw.pick((0, 10, 1_000, 3_000))]
         case "wait":
-            return ["wait", name, draw.pick(EVENT_TYPES), draw.pick((1_000, 3_000, 10_000, 60_000))]
+            return ["wait", name, draw.pick(EVENT_TYPES), draw.pick((1_000, 3_000, 10_000))]
         case "gather" | "race":
             branches = [[_op(draw, counter, depth + 1) for _ in range(draw.integer(1, 2))] for _ in range(2)]
             return [kind, *branches]
         case "try":
             return ["try", ["do", name, _how(draw, never=True)]]
-        case "own":
-            return ["own", name]
+        case "own" | "hook":
+            return [kind, name]
         case "log":
             return ["log", name]
         case _:

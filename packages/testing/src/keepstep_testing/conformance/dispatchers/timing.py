@@ -65,6 +65,19 @@ class DispatcherSuite:
 
         self._play(scene)
 
+    def test_an_early_wake_changes_nothing(self) -> None:
+        """A look that finds nothing due does not put off what is due soon (D3)."""
+
+        async def scene(agenda: Agenda, dispatcher: Dispatcher, time: Time) -> None:
+            for in_s in (0.3, 0.05, 0.9):
+                await dispatcher.wake(agenda.add(in_s))
+                await time.after(in_s / 2)
+                await dispatcher.wake(None)
+                await time.after(in_s / 2 + self.wake_s)
+                assert agenda.left == 0
+
+        self._play(scene)
+
     def test_earlier_replaces_later(self) -> None:
         """What is due first is found first, in whichever order the wakes came; the later one is not forgotten."""
 
@@ -119,7 +132,7 @@ class DispatcherSuite:
 
         self._play(scene)
 
-    def test_a_stop_during_a_look_drains(self) -> None:
+    def test_a_stop_during_a_tick_drains(self) -> None:
         """The look in flight ends before the stop does; none begins afterwards, whoever wakes."""
 
         async def scene(agenda: Agenda, dispatcher: Dispatcher, time: Time) -> None:

@@ -224,6 +224,18 @@ class Ends:
         task = await world.task()
         assert (task.owner, task.fence) == (None, 5)
 
+    async def test_a_tick_loses_to_what_an_expired_holder_still_recorded(self, world: StoreWorld) -> None:
+        """A result that holds its run raises no guard: the place that it took in the order says so (B9, A2)."""
+        await world.runner(lease_ms=1_000)
+        await world.hold()
+        world.clock.now += 1_001
+        assert (await world.group([boundary(steps=(step_row("do:a", 1),))])).kept == {RUN_ID}
+        late = boundary(end=Release(NOW), steps=(step_row("do:b", 1),))
+        assert not await world.run(commit_optimistic(world.dialect, late))
+        assert [row[1] for row in await world.rows(tables.run_step)] == ["do:a"]
+        later = boundary(end=Release(NOW), steps=(step_row("do:b", 2),))
+        assert await world.run(commit_optimistic(world.dialect, later))
+
     async def test_the_holder_loses_to_a_tick_that_took_its_run(self, world: StoreWorld) -> None:
         """What the expired runner still sends is refused (B3)."""
         await world.runner(lease_ms=1_000)

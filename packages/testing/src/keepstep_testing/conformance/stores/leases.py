@@ -5,7 +5,8 @@ import pytest
 from keepstep.errors import IntegrityError
 from keepstep.model.status import Priority, StepStatus
 from keepstep.store import tables
-from keepstep.store.claims import release_runner, renew, rescue, rescue_process, runners_of_host
+from keepstep.store.claims import renew, runners_of_host
+from keepstep.store.rescue import release_runner, rescue, rescue_process
 from keepstep_testing.conformance.rows import NOW, RUN_ID, RUNNER_ID, run_row, step_row, task_row
 from keepstep_testing.conformance.stores.world import StoreWorld, boundary
 

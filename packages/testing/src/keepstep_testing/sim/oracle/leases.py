@@ -56,7 +56,7 @@ def no_lease_steal(ghost: Ghost, commit: Commit) -> Iterator[str]:
             continue
         lease = ghost.runners.get(old.owner)
         ended = lease is None or lease.locked_until < commit.now_ms
-        if not ended and (holder is None or holder.alive):
+        if lease is not None and not ended and (holder is None or holder.alive):
             yield f"{commit.process.name} took run {old.run_id} while its holder's lease lasts until {lease.locked_until}"
 
 
@@ -87,7 +87,7 @@ def fence_rises(ghost: Ghost, commit: Commit) -> Iterator[str]:
 
 
 @rule("3b", "S", "A takeover and an optimistic tick raise the fence (B3, B9)", "task")
-def fence_rises_when_others_write(ghost: Ghost, commit: Commit) -> Iterator[str]:  # noqa: ARG001
+def fence_rises_when_others_write(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """So that whoever read the same state loses."""
     last = {new.run_id: new.fence for _, _, new in commit.of["task"] if new is not None}
     first: dict[int, int] = {}

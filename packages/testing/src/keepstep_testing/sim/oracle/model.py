@@ -72,7 +72,7 @@ class Model:
             raise NotRecorded(key)
         return row
 
-    def _play(self, op: list[Any]) -> Any:
+    def _play(self, op: list[Any]) -> Any:  # noqa: C901  # one case an op
         match op:
             case ["do", name, how]:
                 return self._do(name, how)
@@ -97,7 +97,7 @@ class Model:
                 return "written"
             case ["hook", name]:
                 self._row("do", name)
-                return "triggered"
+                return f"{name} triggered"
             case ["log", _]:
                 return None
             case ["again", ops]:

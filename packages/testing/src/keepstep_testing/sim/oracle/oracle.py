@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from keepstep.engine.probe import probes
 from keepstep_testing.sim.database import Change
-from keepstep_testing.sim.oracle import endings, leases, outbox, rows, rules, steps  # noqa: F401  # each registers its rules
+from keepstep_testing.sim.oracle import rules, steps
 from keepstep_testing.sim.oracle.ghost import Commit, Ghost
 from keepstep_testing.sim.process import PROCESS
 from keepstep_testing.sim.store import Transaction
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from keepstep_testing.sim.process import Process
     from keepstep_testing.sim.world import World
 
+for module in ("endings", "leases", "linear", "outbox", "rows", "steps"):
+    import_module(f"keepstep_testing.sim.oracle.{module}")  # each registers its rules
 rules.sealed()
 
 
@@ -101,11 +104,11 @@ class Oracle:
             try:
                 steps.on_attempt(
                     self.ghost,
-                    execution,
-                    key,
-                    number,
                     process,
                     self.world.clock.now_ms(),
+                    execution=execution,
+                    key=key,
+                    number=number,
                     optimistic=optimistic,
                 )
             except rules.Violation as violation:

@@ -37,7 +37,7 @@ def after(ghost: Ghost, commit: Commit) -> tuple[dict[int, Any], dict[int, Any]]
 
 
 @rule("8", "S", "Every change of a run's row raises its version by one", "run")
-def versions_rise_by_one(ghost: Ghost, commit: Commit) -> Iterator[str]:  # noqa: ARG001
+def versions_rise_by_one(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """But for what a tick notes as the start, and for the flag that another run is the newest now."""
     for _, old, new in commit.of["run"]:
         if old is None or new is None:
@@ -59,7 +59,7 @@ def ends_are_compared(ghost: Ghost, commit: Commit) -> Iterator[str]:
 
 
 @rule("10", "S", "Statuses move as the table says; what has ended stays ended", "run")
-def moves_are_listed(ghost: Ghost, commit: Commit) -> Iterator[str]:  # noqa: ARG001
+def moves_are_listed(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """Only ``retry_failed_step`` opens an errored run again."""
     for _, old, new in commit.of["run"]:
         if old is None or new is None or old.status == new.status:
@@ -126,7 +126,9 @@ def paused_runs_rest(ghost: Ghost, commit: Commit) -> Iterator[str]:
 def paused_runs_make_no_progress(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """Its timers keep counting, and nothing is resolved before it is resumed."""
     for _, _old, new in commit.of["run_step"]:
-        run = None if new is None else ghost.runs.get(new.run_id)
+        if new is None:
+            continue
+        run = ghost.runs.get(new.run_id)
         if run is not None and run.status == "paused" and new.seq is not None:
             yield f"step {new.key} of run {run.id} was resolved while it is paused"
 
