@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keepstep_testing.boundaries import DurabilityError, at, crash_everywhere
     from keepstep_testing.effects import Call, Effect
-    from keepstep_testing.simulation import Simulation, StuckError
+    from keepstep_testing.enactment import StuckError
+    from keepstep_testing.simulation import Simulation
     from keepstep_testing.verdict import Ended
 
 __all__ = [
@@ -28,7 +29,7 @@ _HOMES = {
     "Effect": "effects",
     "Ended": "verdict",
     "Simulation": "simulation",
-    "StuckError": "simulation",
+    "StuckError": "enactment",
     "at": "boundaries",
     "crash_everywhere": "boundaries",
 }

@@ -19,8 +19,9 @@ from keepstep.client.bound import Workflow
 from keepstep.errors import InstanceTerminalError, StoreConflictError, StoreUnavailableError, UsageError
 from keepstep.model.duration import duration_ms
 from keepstep_testing import settings
+from keepstep_testing.enactment import StuckError
 from keepstep_testing.mishaps import MISHAPS, SKEW_MS, Case, Strike, Watch
-from keepstep_testing.simulation import Simulation, StuckError
+from keepstep_testing.simulation import Simulation
 from keepstep_testing.verdict import (
     Ended,
     Expected,
@@ -129,6 +130,11 @@ class Play:
         await sim.settle()
         return instance
 
+    async def judge(self, end: Ended, instance: Any, expected: Expected | None) -> Offence | None:
+        """What is wrong with a run."""
+        offence = await offence_of(end, instance, expected)
+        return of_check(end, self.check) if offence is None and self.check is not None else offence
+
 
 async def _act(instance: Any, each: At) -> None:
     await asyncio.sleep(each.after_ms / 1000)
@@ -189,18 +195,22 @@ def crash_everywhere(
     play = Play(
         workflow, params, id, tuple(events), setup, effects, stubs or {}, tuple(workflows), listed, check
     )
+    return _played(play, only or settings.current().replay)
+
+
+def _played(play: Play, only: str | None) -> Report:
+    __tracebackhide__ = True
     watch, report = Watch(), Report()
     expected, offence, sim = _calm(play, watch, report)
     if offence is not None:
         raise DurabilityError(_told(offence, sim))
-    wanted = only or settings.current().replay
-    cases = [Case.of(wanted)] if wanted else watch.cases()
+    cases = [Case.of(only)] if only else [each for each in watch.cases() if settings.wants(each.mishap)]
     for case in cases:
         strike = Strike(case)
         found, sim = _try(play, strike, expected)
         if case.gate is not None and not strike.struck:
-            if wanted:
-                raise UsageError(f"the case {wanted!r} does not occur: the run never comes to that place")
+            if only:
+                raise UsageError(f"the case {only!r} does not occur: the run never comes to that place")
             continue
         if found is not None:
             before = f"it survived {len(report.cases)} of {len(cases)} cases before it"
@@ -210,45 +220,42 @@ def crash_everywhere(
 
 
 def _calm(play: Play, watch: Watch, report: Report) -> tuple[Expected, Offence | None, Simulation]:
-    sim = Simulation(disaster=watch)
-    watch.simulation = sim
-    play.prepare(sim)
+    """The run without mishaps."""
+    with Simulation(disaster=watch, traced=settings.current().trace) as sim:
+        watch.simulation = sim
+        play.prepare(sim)
 
-    async def work() -> tuple[Expected, Offence | None]:
-        instance = await play.perform(sim)
-        end = await ended(sim, instance)
-        report.steps, report.end = end.steps, end
-        offence = await offence_of(end, instance, None)
-        if offence is None and play.check is not None:
-            offence = of_check(end, play.check)
-        return expected_of(end), offence
+        async def work() -> tuple[Expected, Offence | None]:
+            instance = await play.perform(sim)
+            end = await ended(sim, instance)
+            report.steps, report.end = end.steps, end
+            return expected_of(end), await play.judge(end, instance, None)
 
-    expected, offence = sim.run(work)
-    return expected, offence, sim
+        expected, offence = sim.run(work)
+        return expected, offence, sim
 
 
 def _try(play: Play, strike: Strike, expected: Expected) -> tuple[Offence | None, Simulation]:
+    """One case."""
     name = strike.case.mishap
-    sim = Simulation(disaster=strike, cache=0 if name == "no-memory" else 100, skew_ms=SKEW_MS.get(name, 0))
-    strike.simulation = sim
-    play.prepare(sim)
+    cache = 0 if name == "no-memory" else 100
+    skew_ms, traced = SKEW_MS.get(name, 0), settings.current().trace
+    with Simulation(disaster=strike, cache=cache, skew_ms=skew_ms, traced=traced) as sim:
+        strike.simulation = sim
+        play.prepare(sim)
 
-    async def work() -> Offence | None:
-        instance = await play.perform(sim)
-        end = await ended(sim, instance)
-        offence = await offence_of(end, instance, expected)
-        if offence is None and play.check is not None:
-            offence = of_check(end, play.check)
-        return offence
+        async def work() -> Offence | None:
+            instance = await play.perform(sim)
+            return await play.judge(await ended(sim, instance), instance, expected)
 
-    try:
-        return sim.run(work), sim
-    except StuckError as error:
-        return Offence(str(error)), sim
-    except AssertionError as error:
-        if error is not sim.broken:
-            raise
-        return of_violation(error), sim
+        try:
+            return sim.run(work), sim
+        except StuckError as error:
+            return Offence(str(error)), sim
+        except AssertionError as error:
+            if error is not sim.enactment.broken:
+                raise
+            return of_violation(error), sim
 
 
 def _told(offence: Offence, sim: Simulation, strike: Strike | None = None, before: str = "") -> str:
@@ -266,6 +273,8 @@ def _told(offence: Offence, sim: Simulation, strike: Strike | None = None, befor
     lines += ["", f"  {offence.text}", ""]
     if offence.lesson is not None:
         lines += [offence.lesson.text(), ""]
+    if settings.current().trace:
+        lines += [sim.trace, ""]
     if case is not None:
         lines += ["  To play this case again:", f"    {settings.again(str(case))}"]
     return "\n".join(lines)

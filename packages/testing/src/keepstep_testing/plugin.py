@@ -59,14 +59,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options."""
     budget = config.getoption("--sim-budget")
+    faults = [each.strip() for each in config.getoption("--sim-faults").split(",") if each.strip()]
+    for each in faults:
+        if each[0] not in "+-" or each[1:] not in settings.KINDS:
+            raise pytest.UsageError(
+                f"--sim-faults takes kinds after + or -, not {each!r}; kinds are {', '.join(settings.KINDS)}"
+            )
     settings.use(
         settings.Settings(
             budget_s=None if budget is None else seconds(budget),
             seed=config.getoption("--sim-seed"),
             replay=config.getoption("--sim-replay"),
-            faults=tuple(
-                each.strip() for each in config.getoption("--sim-faults").split(",") if each.strip()
-            ),
+            faults=tuple(faults),
             exhaustive=config.getoption("--sim-exhaustive"),
             trace=config.getoption("--sim-trace"),
         )
@@ -81,9 +85,9 @@ def sim() -> Generator[Simulation]:
     """
     from keepstep_testing.simulation import Simulation  # noqa: PLC0415  # see the module's head
 
-    simulation = Simulation(traced=settings.current().trace)
-    yield simulation
-    simulation.close()
+    with Simulation(traced=settings.current().trace) as simulation:
+        yield simulation
+        simulation.check_used()
 
 
 @pytest.hookimpl(tryfirst=True)

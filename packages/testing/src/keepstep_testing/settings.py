@@ -6,6 +6,18 @@ import os
 import shlex
 from dataclasses import dataclass
 
+KINDS = (
+    "crash",
+    "takeover",
+    "drain",
+    "answer-lost",
+    "refused",
+    "no-memory",
+    "clock-ahead",
+    "clock-behind",
+)
+"""What can happen to a process; :mod:`keepstep_testing.mishaps` says what each is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -39,6 +51,13 @@ def current() -> Settings:
 def use(settings: Settings) -> None:
     """Make these the session's."""
     _current[0] = settings
+
+
+def wants(mishap: str) -> bool:
+    """Whether ``--sim-faults`` lets a kind of mishap happen: ``+`` keeps to those named, ``-`` leaves one out."""
+    named = _current[0].faults
+    kept = {each[1:] for each in named if each.startswith("+")}
+    return f"-{mishap}" not in named and (not kept or mishap in kept)
 
 
 def again(case: str) -> str:

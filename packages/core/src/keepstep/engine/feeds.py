@@ -198,7 +198,6 @@ class Feeds:
         asked_at = self._clock.monotonic()
 
         def script() -> Script[list[tuple[str, int]]]:
-            asked_at = self._clock.monotonic()
             stream = yield from read_stream()
             rows = yield from read_sinks(tuple(self._sinks))
             self._clock.observe(stream.now, asked_at)
