@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from examples.tested_workflow.refunds import Approval, Refund, careless_refund, refund, transfer
-from keepstep_testing import DurabilityError, Simulation, at, crash_everywhere
+from keepstep_testing import DurabilityError, Simulation, at, crash_everywhere, sim_test
 
 REFUND = Refund(order="o-1", cents=1200)
 APPROVED = at("2 days", Approval(approved=True), id="decision")
@@ -66,3 +66,17 @@ def test_the_refund_survives_everything() -> None:
         effects={transfer: "t-1"},
         check=lambda end: end.effect("transfer").count == 1 and end.result == "t-1",
     )
+
+
+@sim_test(budget="1s")
+async def test_a_withdrawn_refund_is_paid_once_or_never(sim: Simulation) -> None:
+    """The customer takes it back while the manager decides: whatever comes first, nothing is paid twice."""
+    bank = sim.effect(transfer, returns="t-1")
+    instance = await sim.start(refund, REFUND, id="r-1")
+    sim.client(instance.send_event, Approval(approved=True), id="decision")
+    sim.client(instance.terminate, "withdrawn")
+    await sim.settle()
+    status = (await instance.status()).status.value
+    assert bank.count <= 1
+    sim.sometimes("withdrawn before it was paid", status == "terminated" and bank.count == 0)
+    sim.sometimes("paid all the same", status == "terminated" and bank.count == 1)

@@ -6,32 +6,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keepstep_testing.boundaries import DurabilityError, at, crash_everywhere
+    from keepstep_testing.boundaries import at, crash_everywhere
     from keepstep_testing.effects import Call, Effect
     from keepstep_testing.enactment import StuckError
+    from keepstep_testing.exploring import Exploration, explore, sim_test
     from keepstep_testing.simulation import Simulation
-    from keepstep_testing.verdict import Ended
+    from keepstep_testing.verdict import DurabilityError, Ended
 
 __all__ = [
     "Call",
     "DurabilityError",
     "Effect",
     "Ended",
+    "Exploration",
     "Simulation",
     "StuckError",
     "at",
     "crash_everywhere",
+    "explore",
+    "sim_test",
 ]
 
 _HOMES = {
     "Call": "effects",
-    "DurabilityError": "boundaries",
+    "DurabilityError": "verdict",
     "Effect": "effects",
     "Ended": "verdict",
+    "Exploration": "exploring",
     "Simulation": "simulation",
     "StuckError": "enactment",
     "at": "boundaries",
     "crash_everywhere": "boundaries",
+    "explore": "exploring",
+    "sim_test": "exploring",
 }
 """In which module each name lives. They are imported when they are asked for: pytest loads this package every time."""
 

@@ -23,6 +23,7 @@ from keepstep_testing.enactment import StuckError
 from keepstep_testing.mishaps import MISHAPS, SKEW_MS, Case, Strike, Watch
 from keepstep_testing.simulation import Simulation
 from keepstep_testing.verdict import (
+    DurabilityError,
     Ended,
     Expected,
     Offence,
@@ -37,18 +38,6 @@ from keepstep_testing.verdict import (
 Act = EventModel | tuple[str, Any] | Callable[[Any], Any]
 """An event, a type and a payload, or what is done with the instance: ``lambda order: order.cancel()``."""
 Stubs = Mapping[Any, Any]
-
-
-class DurabilityError(AssertionError):
-    """A workflow does not survive something that happens to processes.
-
-    Attributes:
-        case: what to give ``only=`` to play it again; None when it fails without a mishap.
-    """
-
-    def __init__(self, text: str, case: str | None = None) -> None:
-        super().__init__(text)
-        self.case = case
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +212,7 @@ def _calm(play: Play, watch: Watch, report: Report) -> tuple[Expected, Offence |
     """The run without mishaps."""
     with Simulation(disaster=watch, traced=settings.current().trace) as sim:
         watch.simulation = sim
+        sim.judged = False
         play.prepare(sim)
 
         async def work() -> tuple[Expected, Offence | None]:
@@ -242,6 +232,7 @@ def _try(play: Play, strike: Strike, expected: Expected) -> tuple[Offence | None
     skew_ms, traced = SKEW_MS.get(name, 0), settings.current().trace
     with Simulation(disaster=strike, cache=cache, skew_ms=skew_ms, traced=traced) as sim:
         strike.simulation = sim
+        sim.judged = False
         play.prepare(sim)
 
         async def work() -> Offence | None:

@@ -8,18 +8,23 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from keepstep_testing.sim.database import Database
 
-_DATABASES: dict[tuple[int, ...], tuple[tuple[MetaData, ...], Database]] = {}
+_SPARE: dict[tuple[int, ...], list[tuple[tuple[MetaData, ...], Database]]] = {}
+"""By the identities of the tables' collections, which are kept with them so that no other gets the same identity."""
 
 
-def database_for(metadata: tuple[MetaData, ...]) -> Database:
-    """A database in memory with keepstep's tables and the user's; the same one for the same tables."""
-    key = tuple(id(each) for each in metadata)
-    if key not in _DATABASES:
-        _DATABASES[key] = (
-            metadata,
-            Database(user_tables=[each for one in metadata for each in _statements(one)]),
-        )
-    return _DATABASES[key][1]
+def take_database(metadata: tuple[MetaData, ...]) -> Database:
+    """An empty database in memory with keepstep's tables and the user's, for one simulation."""
+    spare = _SPARE.setdefault(tuple(id(each) for each in metadata), [])
+    if not spare:
+        return Database(user_tables=[each for one in metadata for each in _statements(one)])
+    database = spare.pop()[1]
+    database.reset()
+    return database
+
+
+def give_back(metadata: tuple[MetaData, ...], database: Database) -> None:
+    """A simulation has ended."""
+    _SPARE[tuple(id(each) for each in metadata)].append((metadata, database))
 
 
 def _statements(metadata: MetaData) -> list[str]:

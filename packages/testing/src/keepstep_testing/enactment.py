@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import MetaData
 
-from keepstep_testing.databases import database_for
+from keepstep_testing.databases import give_back, take_database
 from keepstep_testing.referee import Referee
 from keepstep_testing.sim.chooser import Recording, Straight
 from keepstep_testing.sim.guard import RealWorldError
@@ -68,12 +68,12 @@ class Enactment:
         traced: bool,
         metadata: tuple[MetaData, ...],
     ) -> None:
-        database = database_for(metadata)
-        database.reset()
+        self._metadata = metadata
+        self._over = False
         self._seed = seed
         self.world = World(
             seed,
-            database,
+            take_database(metadata),
             chooser=chooser or Recording(Straight()),
             disaster=disaster or Calm(),
             trace=Trace(wanted=traced),
@@ -103,14 +103,11 @@ class Enactment:
         """
         with self._simulating():
             task = self.test.spawn(work, "test")
-            try:
-                while not task.done():
-                    if not self.world.run(lambda: self._look(task), PICKS_MAX, fair=self.fair):
-                        raise StuckError(self._stuck())
-                    if self.broken is not None:
-                        raise self.broken
-            finally:
-                self.bury()
+            while not task.done():
+                if not self.world.run(lambda: self._look(task), PICKS_MAX, fair=self.fair):
+                    raise StuckError(self._stuck())
+                if self.broken is not None:
+                    raise self.broken
             return task.result()
 
     async def until(self, over: Callable[[], bool]) -> None:
@@ -152,10 +149,11 @@ class Enactment:
         return not due and not hooks and self.is_quiet()
 
     def bury(self) -> None:
-        """Nothing of this world goes on."""
-        for process in self.world.processes:
-            if process.alive:
-                process.leave()
+        """It is over: nothing of this world goes on. Idempotent."""
+        if not self._over:
+            self._over = True
+            self.world.bury()
+            give_back(self._metadata, self.world.database)
 
     def _look(self, task: asyncio.Task[Any]) -> bool:
         if task.done() or self.broken is not None:

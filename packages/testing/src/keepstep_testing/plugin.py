@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +16,6 @@ from keepstep_testing import settings
 
 if TYPE_CHECKING:
     from keepstep_testing.simulation import Simulation
-
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0}
-
-
-def seconds(text: str) -> float:
-    """Read ``2s``, ``500ms``, ``5min``.
-
-    Raises:
-        UsageError: it is none of these.
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min)", text.strip())
-    if found is None:
-        raise pytest.UsageError(f"a budget is written like 2s, 500ms or 5min, not {text!r}")
-    return float(found[1]) * _SECONDS[found[2]]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -67,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
             )
     settings.use(
         settings.Settings(
-            budget_s=None if budget is None else seconds(budget),
+            budget_s=None if budget is None else settings.seconds(budget),
             seed=config.getoption("--sim-seed"),
             replay=config.getoption("--sim-replay"),
             faults=tuple(faults),
@@ -75,6 +60,14 @@ def pytest_configure(config: pytest.Config) -> None:
             trace=config.getoption("--sim-trace"),
         )
     )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How far each exploration came."""
+    if settings.reports:
+        terminalreporter.section("simulations")
+        for line in settings.reports:
+            terminalreporter.line(line)
 
 
 @pytest.fixture

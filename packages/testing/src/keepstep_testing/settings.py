@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from dataclasses import dataclass
 
@@ -41,6 +42,24 @@ class Settings:
 
 
 _current = [Settings()]
+
+
+reports: list[str] = []
+"""What explorations said, for the end of the session."""
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0}
+
+
+def seconds(text: str) -> float:
+    """Read ``2s``, ``500ms``, ``5min``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min)", text.strip())
+    if found is None:
+        raise ValueError(f"a budget is written like 2s, 500ms or 5min, not {text!r}")
+    return float(found[1]) * _SECONDS[found[2]]
 
 
 def current() -> Settings:

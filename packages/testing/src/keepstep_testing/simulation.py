@@ -35,6 +35,7 @@ from keepstep_testing.sim.oracle.ghost import Ghost
 from keepstep_testing.sim.process import PROCESS, Process
 from keepstep_testing.sim.world import Chooser, Disaster, World
 from keepstep_testing.standins import StandIns
+from keepstep_testing.verdict import verify
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -42,7 +43,7 @@ T = TypeVar("T")
 
 
 class Simulation(Outside):
-    """See the module's head. What tests get as ``sim``.
+    """See the module's head. What tests get as ``sim``; elsewhere ``with Simulation() as sim`` ends it.
 
     Args:
         seed: of everything that is drawn: ids, jitter, the module ``random``.
@@ -51,6 +52,10 @@ class Simulation(Outside):
         cache: suspended bodies that a runner keeps in memory; 0 = every wake replays (A6).
         skew_ms: by how much the runners' own clocks are wrong.
         traced: keep the lines of the trace.
+
+    Attributes:
+        judged: at the end, declared effects must not be doubled and bodies must be deterministic; set it to False for a
+            test that means such a thing.
     """
 
     def __init__(
@@ -71,6 +76,7 @@ class Simulation(Outside):
         self.patches = Patches()
         self.stand_ins = StandIns(self)
         self.reached: Counter[str] = Counter()
+        self.judged = True
         self.instances: list[tuple[WorkflowDefinition[Any, Any], str]] = []
 
     def __enter__(self) -> Self:
@@ -205,10 +211,13 @@ class Simulation(Outside):
         Raises:
             StuckError: it waits for something that never happens.
         """
-        try:
-            return self.enactment.run(work() if callable(work) else work)
-        finally:
-            self.patches.undo()
+        return self.enactment.run(self._judged(work() if callable(work) else work))
+
+    async def _judged(self, work: Coroutine[Any, Any, T]) -> T:
+        done = await work
+        if self.judged:
+            await verify(self)
+        return done
 
     def refuse(self, error: RealWorldError, step_key: str) -> None:
         """A step asked for the real world."""

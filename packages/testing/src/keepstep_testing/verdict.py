@@ -92,16 +92,9 @@ async def offence_of(end: Ended, instance: Any, expected: Expected | None) -> Of
         instance: its instance.
         expected: what it is compared with; None = it is the one without mishaps.
     """
-    details = await instance.details()
-    if details.parked:
-        return Offence(f"the body is not deterministic: {details.parked}", lessons.NONDETERMINISM)
-    if details.warnings:
-        return Offence(
-            f"the body is not deterministic: {'; '.join(details.warnings)}", lessons.NONDETERMINISM
-        )
-    doubled = doubled_effect(end.sim)
-    if expected is None or doubled is not None:
-        return doubled
+    found = _nondeterminism(await instance.details()) or doubled_effect(end.sim)
+    if expected is None or found is not None:
+        return found
     if end.status != expected.status:
         return _another_end(end, expected, await instance.why())
     return _events_differ(_events(end.sim), expected.events)
@@ -117,6 +110,34 @@ def doubled_effect(sim: Simulation) -> Offence | None:
                 calls[0].step_key,
             )
     return None
+
+
+class DurabilityError(AssertionError):
+    """A workflow does not survive something that happens to processes.
+
+    Attributes:
+        case: what to give ``only=`` to play it again; None when there is none.
+    """
+
+    def __init__(self, text: str, case: str | None = None) -> None:
+        super().__init__(text)
+        self.case = case
+
+
+async def verify(sim: Simulation) -> None:
+    """What needs no assertion of a test's own: declared effects were not doubled, and no body is at odds with its records.
+
+    Raises:
+        DurabilityError: it is not so.
+    """
+    offence = doubled_effect(sim)
+    for definition, instance_id in sim.instances:
+        if offence is None:
+            instance = sim.client_app.binding(definition).instance(instance_id)
+            offence = _nondeterminism(await instance.details())
+    if offence is not None:
+        lesson = "" if offence.lesson is None else f"\n\n{offence.lesson.text()}"
+        raise DurabilityError(f"{offence.text}\n    {where(sim, offence.step_key)}{lesson}")
 
 
 def of_check(end: Ended, check: Callable[[Ended], object]) -> Offence | None:
@@ -155,6 +176,11 @@ def repeated_steps(sim: Simulation) -> list[list[Call]]:
 def where(sim: Simulation, key: str | None) -> str:
     """The line of the user's code."""
     return place_of(sim.instances[0][0], key)
+
+
+def _nondeterminism(details: Any) -> Offence | None:
+    odd = details.parked or "; ".join(details.warnings)
+    return Offence(f"the body is not deterministic: {odd}", lessons.NONDETERMINISM) if odd else None
 
 
 def _another_end(end: Ended, expected: Expected, why: str) -> Offence:
