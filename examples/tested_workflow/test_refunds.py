@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from examples.tested_workflow.refunds import Approval, Refund, careless_refund, refund, transfer
-from keepstep_testing import DurabilityError, Simulation, at, crash_everywhere, sim_test
+from keepstep_testing import (
+    DurabilityError,
+    DurableMachine,
+    Simulation,
+    at,
+    crash_everywhere,
+    run_scenario,
+    sim_test,
+)
 
 REFUND = Refund(order="o-1", cents=1200)
 APPROVED = at("2 days", Approval(approved=True), id="decision")
@@ -80,3 +90,41 @@ async def test_a_withdrawn_refund_is_paid_once_or_never(sim: Simulation) -> None
     assert bank.count <= 1
     sim.sometimes("withdrawn before it was paid", status == "terminated" and bank.count == 0)
     sim.sometimes("paid all the same", status == "terminated" and bank.count == 1)
+
+
+def test_two_managers_decide(sim: Simulation) -> None:
+    """A scenario is data; the second decision stays unread, and the run that has ended refuses a third."""
+    sim.effect(transfer, returns="t-1")
+    run_scenario(
+        refund,
+        [
+            {"create": {"order": "o-1", "cents": 1200}, "id": "r-1"},
+            {"expect": {"status": "waiting", "waiting_for": ["wait:decision"]}},
+            {"advance": "6 days"},
+            {"crash": True},
+            {"event": "approval", "payload": {"approved": True}},
+            {"event": "approval", "payload": {"approved": False}},
+            {"expect": {"status": "complete", "result": "t-1", "transfer": 1}},
+            {"event": "approval", "payload": {"approved": True}},
+            {"refused": "INSTANCE_TERMINAL"},
+        ],
+        sim,
+    )
+
+
+class Refunds(DurableMachine):
+    """Whatever clients, operators and crashes do, in whatever order: money goes out once in each run, or never."""
+
+    workflow = refund
+    params = REFUND
+    events = (st.builds(Approval, approved=st.booleans()),)
+    effects = {transfer: "t-1"}  # noqa: RUF012  # pytest users write it so
+
+    def invariant(self) -> None:
+        """A restart is another run, and its payment another key."""
+        assert all(key.endswith("do:pay") for key in self.effect("transfer").keys)
+        assert len(self.effect("transfer").calls) >= self.effect("transfer").count
+
+
+TestRefunds = Refunds.TestCase
+TestRefunds.settings = settings(max_examples=10, stateful_step_count=8, deadline=None)

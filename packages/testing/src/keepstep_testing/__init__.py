@@ -10,34 +10,42 @@ if TYPE_CHECKING:
     from keepstep_testing.effects import Call, Effect
     from keepstep_testing.enactment import StuckError
     from keepstep_testing.exploring import Exploration, explore, sim_test
+    from keepstep_testing.machine import DurableMachine
+    from keepstep_testing.scenario import ScenarioError, run_scenario
     from keepstep_testing.simulation import Simulation
     from keepstep_testing.verdict import DurabilityError, Ended
 
 __all__ = [
     "Call",
     "DurabilityError",
+    "DurableMachine",
     "Effect",
     "Ended",
     "Exploration",
+    "ScenarioError",
     "Simulation",
     "StuckError",
     "at",
     "crash_everywhere",
     "explore",
+    "run_scenario",
     "sim_test",
 ]
 
 _HOMES = {
     "Call": "effects",
     "DurabilityError": "verdict",
+    "DurableMachine": "machine",
     "Effect": "effects",
     "Ended": "verdict",
     "Exploration": "exploring",
+    "ScenarioError": "scenario",
     "Simulation": "simulation",
     "StuckError": "enactment",
     "at": "boundaries",
     "crash_everywhere": "boundaries",
     "explore": "exploring",
+    "run_scenario": "scenario",
     "sim_test": "exploring",
 }
 """In which module each name lives. They are imported when they are asked for: pytest loads this package every time."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -15,8 +16,9 @@ from typing import Any
 from sqlalchemy import MetaData
 
 from keepstep import EventModel, Instance
+from keepstep.authoring.step import UNSET, Unset
 from keepstep.client.bound import Workflow
-from keepstep.errors import InstanceTerminalError, StoreConflictError, StoreUnavailableError, UsageError
+from keepstep.errors import InstanceTerminalError, UsageError
 from keepstep.model.duration import duration_ms
 from keepstep_testing import settings
 from keepstep_testing.enactment import StuckError
@@ -46,17 +48,18 @@ class At:
 
     after_ms: int
     act: Act
-    id: str | None
+    id: str | Unset | None
 
 
-def at(after: str | timedelta, act: Act, *, id: str | None = None) -> At:  # noqa: A002  # of the event, as send_event has it
+def at(after: str | timedelta, act: Act, *, id: str | Unset | None = UNSET) -> At:  # noqa: A002  # of the event, as send_event has it
     """Have a client do something so long after the start.
 
     Args:
         after: like ``"2 days"``.
         act: an event; a tuple of an event's type and payload; or a function of the instance, like
             ``lambda order: order.cancel()``.
-        id: of the event. A client that gets no answer sends again: without an id that is another event (D7).
+        id: of the event; left out = one is made up. A client that gets no answer sends again: with ``None``, that is
+            another event (D7).
     """
     return At(duration_ms(after), act, id)
 
@@ -114,8 +117,8 @@ class Play:
     async def perform(self, sim: Simulation) -> Instance[Any, Any]:
         """Start it, have the client act, and see it end."""
         instance = await sim.start(self.workflow, self.params, id=self.id)
-        for each in self.events:
-            sim.client(_act, instance, each)
+        for number, each in enumerate(self.events, 1):
+            sim.client(_act, instance, each, number, again)
         await sim.settle()
         return instance
 
@@ -125,22 +128,18 @@ class Play:
         return of_check(end, self.check) if offence is None and self.check is not None else offence
 
 
-async def _act(instance: Any, each: At) -> None:
+async def _act(instance: Any, each: At, number: int, again: bool) -> None:
+    """Do it at its time; ``again``: a client that gets no answer does it once more."""
     await asyncio.sleep(each.after_ms / 1000)
-    while True:
-        try:
+    event_id = f"at-{number}" if isinstance(each.id, Unset) else each.id
+    for _ in range(2 if again and not callable(each.act) else 1):
+        with suppress(InstanceTerminalError):
             if isinstance(each.act, EventModel):
-                await instance.send_event(each.act, id=each.id)
+                await instance.send_event(each.act, id=event_id)
             elif isinstance(each.act, tuple):
-                await instance.send_event(each.act[0], each.act[1], id=each.id)
+                await instance.send_event(each.act[0], each.act[1], id=event_id)
             else:
                 await each.act(instance)
-        except (StoreUnavailableError, StoreConflictError):
-            await asyncio.sleep(1)
-        except InstanceTerminalError:
-            return
-        else:
-            return
 
 
 def crash_everywhere(
@@ -236,7 +235,7 @@ def _try(play: Play, strike: Strike, expected: Expected) -> tuple[Offence | None
         play.prepare(sim)
 
         async def work() -> Offence | None:
-            instance = await play.perform(sim)
+            instance = await play.perform(sim, again=name == "sent-twice")
             return await play.judge(await ended(sim, instance), instance, expected)
 
         try:

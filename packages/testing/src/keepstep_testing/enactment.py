@@ -12,15 +12,17 @@ import random
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import MetaData
 
+from keepstep.client.outcome import not_yet
 from keepstep_testing.databases import give_back, take_database
 from keepstep_testing.referee import Referee
 from keepstep_testing.sim.chooser import Recording, Straight
 from keepstep_testing.sim.guard import RealWorldError
-from keepstep_testing.sim.oracle.ghost import Ghost
+from keepstep_testing.sim.oracle.ghost import TERMINAL, Ghost
 from keepstep_testing.sim.process import Process
 from keepstep_testing.sim.trace import Trace
 from keepstep_testing.sim.world import Calm, Chooser, Disaster, World
@@ -121,6 +123,33 @@ class Enactment:
         future: asyncio.Future[None] = self.test.loop.create_future()
         self.world.later(ms * 1000, lambda: future.set_result(None))
         await future
+
+    def ended_through(self, port: Any) -> Callable[[Any, int | None], Any]:
+        """What stands behind ``instance.result()``: it waits for the end without polling for it.
+
+        Args:
+            port: the client's own, which reads.
+        """
+
+        async def ended(look: Any, timeout_ms: int | None) -> Any:
+            deadline = None if timeout_ms is None else self.world.clock.us + timeout_ms * 1000
+            if timeout_ms is not None:
+                self.world.later(timeout_ms * 1000, lambda: None)  # so that time comes to it
+            while True:
+                run = await port.run(look)
+                if run.status in TERMINAL:
+                    return run
+                if deadline is not None and self.world.clock.us >= deadline:
+                    raise not_yet(run, timeout_ms or 0)
+                await self.until(partial(self._has_ended, run.run_id, deadline))
+
+        return ended
+
+    def _has_ended(self, run_id: int, deadline: int | None) -> bool:
+        if deadline is not None and self.world.clock.us >= deadline:
+            return True
+        found = self.ghost.runs.get(run_id)
+        return found is not None and found.status in TERMINAL
 
     def is_quiet(self) -> bool:
         """Nothing executes, and nothing is due."""

@@ -106,6 +106,9 @@ MISHAPS = {
             "refused", "the database refuses the commit, as after a conflict", "commit", _committing, _refuse
         ),
         Mishap("no-memory", "every wake replays the body from the start", "run", _anywhere, _nothing),
+        Mishap(
+            "sent-twice", "the client gets no answer, and sends its event again", "run", _anywhere, _nothing
+        ),
         Mishap("clock-ahead", "the clocks of the processes are a day ahead", "run", _anywhere, _nothing),
         Mishap("clock-behind", "the clocks of the processes are a day behind", "run", _anywhere, _nothing),
     )

@@ -80,7 +80,6 @@ def sim() -> Generator[Simulation]:
 
     with Simulation(traced=settings.current().trace) as simulation:
         yield simulation
-        simulation.check_used()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CHAOS_PICKS = (60, 120, 240)
 NTH = (3, 12, 60)
+OF_RUN = ("no-memory", "clock-ahead", "clock-behind")
 SCOPES = ("state", "commit")
 
 
@@ -91,7 +92,9 @@ def drawn(seed: int) -> Run:
     """Draw a run: a strategy, few mishaps, sometimes no memory or a wrong clock."""
     draw = random.Random(f"run/{seed}")  # noqa: S311  # draws come from a seed
     kinds = [name for name, each in MISHAPS.items() if each.scope in SCOPES and wants(name)]
-    wholes = [name for name, each in MISHAPS.items() if each.scope == "run" and wants(name)]
+    wholes = [
+        name for name, each in MISHAPS.items() if each.scope == "run" and name in OF_RUN and wants(name)
+    ]
     count = draw.choice((0, 1, 1, 2, 2, 3)) if kinds else 0
     return Run(
         seed,
@@ -208,9 +211,9 @@ def smaller(run: Run) -> list[Run]:
         half = len(names) // 2
         for kept in (names[:half], names[half:]) if half else ():
             found.append(replace(run, deviations={name: deviations[name] for name in kept}))
-        if len(names) <= 8:
-            found += [
-                replace(run, deviations={name: each for name, each in deviations.items() if name != left})
-                for left in names
-            ]
+        some = names if len(names) <= 8 else []
+        found += [
+            replace(run, deviations={name: each for name, each in deviations.items() if name != left})
+            for left in some
+        ]
     return found + [replace(run, whole=()) for _ in run.whole]

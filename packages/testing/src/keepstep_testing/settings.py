@@ -14,6 +14,7 @@ KINDS = (
     "answer-lost",
     "refused",
     "no-memory",
+    "sent-twice",
     "clock-ahead",
     "clock-behind",
 )

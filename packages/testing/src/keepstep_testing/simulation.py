@@ -97,7 +97,7 @@ class Simulation(Outside):
             self._definitions[definition.name] = definition
         if self._enactment is not None and len(self._definitions) != before:
             self.fleet.replace()
-            self._enactment.test.app = self.fleet.app(self._enactment.test, None)
+            self._enactment.test.app = None
 
     def tables(self, *metadata: MetaData) -> None:
         """Have tables of the user's own in the database, for ``step.transaction`` (C8); before the first start."""
@@ -217,6 +217,7 @@ class Simulation(Outside):
         done = await work
         if self.judged:
             await verify(self)
+            self.check_used()
         return done
 
     def refuse(self, error: RealWorldError, step_key: str) -> None:
@@ -282,6 +283,7 @@ class Simulation(Outside):
         process = self.enactment.test
         if process.app is None:
             process.app = self.fleet.app(process, None)
+            process.app._port.ended = self.enactment.ended_through(process.app._port)  # noqa: SLF001  # a client that polls would make every hour of virtual time cost
         return process.app
 
     def surroundings(self, process: Process) -> Surroundings:
