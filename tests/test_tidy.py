@@ -52,7 +52,7 @@ REAL_TIME: dict[str, str] = {
 VIRTUAL_TIME = ("packages/core/tests/loop/",)
 
 # Modules that are found by name, not imported.
-FOUND_BY_NAME = re.compile(r"\.(__main__|migrations\.(env|versions\.\w+))$")
+FOUND_BY_NAME = re.compile(r"\.(__main__|plugin|migrations\.(env|versions\.\w+))$")
 
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "managers"}
 LEFT_UNDONE = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX)\b")

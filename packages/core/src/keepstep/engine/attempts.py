@@ -87,6 +87,7 @@ class Attempts:
         """The callback's value, within the attempt's timeout (C6): awaited, or from a worker thread if it is sync (A4)."""
         command = attempt.command
         fn = command.reconcile if attempt.interrupted and command.reconcile is not None else command.fn
+        fn = self.seams.callee(fn, attempt, context)
         args, kwargs = with_context(fn, command.args, command.kwargs, context)
         limit = None if command.timeout_ms is None else command.timeout_ms / 1000
         deadline = self.deadlines.within(limit)

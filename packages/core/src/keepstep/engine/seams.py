@@ -13,7 +13,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from keepstep.authoring.context import StepContext
+    from keepstep.engine.attempt import Attempt
 
 
 class Clock(Protocol):
@@ -51,6 +55,15 @@ def process_alive(pid: int) -> bool:
     return True
 
 
+Callee = Callable[[Callable[..., Any], "Attempt", "StepContext"], Callable[..., Any]]
+"""Given a step's function (or its ``reconcile``), its attempt and context: what is called."""
+
+
+def as_written(fn: Callable[..., Any], attempt: Attempt, context: StepContext) -> Callable[..., Any]:  # noqa: ARG001  # the seam's shape
+    """Production's step runner: a step calls the function that its workflow names."""
+    return fn
+
+
 @dataclass(frozen=True, slots=True)
 class Seams:
     """Everything of the outside world that the engine asks for.
@@ -61,6 +74,7 @@ class Seams:
         host: names this host, boot and process namespace: equal for processes that can see one another's pids.
         pid: this process.
         alive: whether a pid of this host is alive.
+        callee: what is called in place of a step's function; a transaction's is as async as the function.
     """
 
     clock: Clock
@@ -68,6 +82,7 @@ class Seams:
     host: str
     pid: int
     alive: Callable[[int], bool] = process_alive
+    callee: Callee = as_written
 
     @staticmethod
     def production(clock: Clock | None = None) -> Seams:

@@ -209,7 +209,7 @@ class UserWrites:
         try:
             async with timeout:
                 with entered_step(context):
-                    value = await _call(writing, session, context)
+                    value = await self._call(writing, session, context)
         except TimeoutError as error:
             raise _late(writing) if timeout.expired() else error from error
         await session.run_sync(write_buffered, context.tx, self._new_key, self._attempts.clock.now_ms())
@@ -227,7 +227,7 @@ class UserWrites:
         else:
             context = self._context(writing)
             with entered_step(context):
-                value, tx = _call(writing, session, context), context.tx
+                value, tx = self._call(writing, session, context), context.tx
         write_buffered(session, tx, self._new_key, self._attempts.clock.now_ms())
         if not race.win():
             raise _late(writing)
@@ -237,6 +237,12 @@ class UserWrites:
         if not run_sync(session, writing.guard(boundary), self._clock):
             raise _Refused
         return record, tx
+
+    def _call(self, writing: Writing, session: Session | AsyncSession, context: StepContext) -> Any:
+        command = writing.attempt.command
+        fn = self._attempts.seams.callee(command.fn, writing.attempt, context)
+        args, kwargs = with_context(fn, (session, *command.args), command.kwargs, context)
+        return fn(*args, **kwargs)
 
     def _context(self, writing: Writing) -> StepContext:
         return self._attempts.context(writing.execution.run, writing.attempt.command, writing.attempt.number)
@@ -259,12 +265,6 @@ class UserWrites:
         boundary = execution.alone(record, end)
         probe("writing", execution=execution, boundary=boundary)
         return record, boundary
-
-
-def _call(writing: Writing, session: Session | AsyncSession, context: StepContext) -> Any:
-    command = writing.attempt.command
-    args, kwargs = with_context(command.fn, (session, *command.args), command.kwargs, context)
-    return command.fn(*args, **kwargs)
 
 
 def _limit(writing: Writing) -> float | None:

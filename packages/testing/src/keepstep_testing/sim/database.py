@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from sqlalchemy import create_engine
+from sqlalchemy.dialects import sqlite
 
 from keepstep.model.records import (
     EventRecord,
@@ -153,6 +154,12 @@ class Database:
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """What a query finds, beside all processes."""
         return self._oracle.execute(sql).fetchall()
+
+    def end_lease(self, runner_id: int, at_ms: int) -> None:
+        """Let a runner's lease have ended, as if its time had passed."""
+        ended = tables.runner.update().values(locked_until=at_ms).where(tables.runner.c.id == runner_id)
+        text = ended.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
+        self._oracle.execute(str(text))
 
     def digest(self) -> str:
         """All rows of all tables as text: equal for equal schedules."""

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class SimDispatcher(PollingDispatcher):
     """See the module's head."""
 
-    def __init__(self, process: Process) -> None:
-        super().__init__(interval="1 second", idle_max="5 seconds")
+    def __init__(self, process: Process, interval: str = "1 second", idle_max: str = "5 seconds") -> None:
+        super().__init__(interval=interval, idle_max=idle_max)
         self._process = process
 
     async def wake(self, at: datetime | None = None) -> None:  # it looks now in any case

@@ -209,6 +209,11 @@ class World:
 
     # --- the database's side
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether somebody is within a write transaction."""
+        return self._lock is not None
+
     def locked_by(self, process: Process) -> bool:
         """Whether another process is within a write transaction."""
         return self._lock is not None and self._lock is not process

@@ -1,0 +1,101 @@
+"""The pytest plugin: the fixture ``sim``, and the options of everything that explores. It needs no configuration.
+
+Every test session loads this file, so it imports nothing that takes time before a test asks for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from keepstep_testing import settings
+
+if TYPE_CHECKING:
+    from keepstep_testing.simulation import Simulation
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options, all of them ``--sim-…``."""
+    group = parser.getgroup("keepstep", "simulated workflows")
+    group.addoption(
+        "--sim-budget", metavar="TIME", help="how long each @sim_test explores, like 30s; else as it says"
+    )
+    group.addoption(
+        "--sim-seed", metavar="N", type=int, default=1, help="the first schedule of each @sim_test"
+    )
+    group.addoption(
+        "--sim-replay",
+        metavar="CASE|FILE",
+        help="play one case or one saved run again, as a failure names it",
+    )
+    group.addoption(
+        "--sim-faults", metavar="LIST", default="", help="kinds to keep to or to leave out: +crash,-takeover"
+    )
+    group.addoption(
+        "--sim-exhaustive", action="store_true", help="@sim_test tries every mishap at every place"
+    )
+    group.addoption("--sim-trace", action="store_true", help="print what happened in a run that fails")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the options."""
+    budget = config.getoption("--sim-budget")
+    faults = [each.strip() for each in config.getoption("--sim-faults").split(",") if each.strip()]
+    for each in faults:
+        if each[0] not in "+-" or each[1:] not in settings.KINDS:
+            raise pytest.UsageError(
+                f"--sim-faults takes kinds after + or -, not {each!r}; kinds are {', '.join(settings.KINDS)}"
+            )
+    settings.use(
+        settings.Settings(
+            budget_s=None if budget is None else settings.seconds(budget),
+            seed=config.getoption("--sim-seed"),
+            replay=config.getoption("--sim-replay"),
+            faults=tuple(faults),
+            exhaustive=config.getoption("--sim-exhaustive"),
+            trace=config.getoption("--sim-trace"),
+        )
+    )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How far each exploration came."""
+    if settings.reports:
+        terminalreporter.section("simulations")
+        for line in settings.reports:
+            terminalreporter.line(line)
+
+
+@pytest.fixture
+def sim() -> Generator[Simulation]:
+    """One deterministic world around your workflows: the real engine on a database in memory, on virtual time.
+
+    An async test that asks for it runs inside it; a sync test calls ``sim.run(coroutine)``.
+    """
+    from keepstep_testing.simulation import Simulation  # noqa: PLC0415  # see the module's head
+
+    with Simulation(traced=settings.current().trace) as simulation:
+        yield simulation
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """An async test that asks for ``sim`` becomes a plain test that runs itself in it: it needs no async plugin."""
+    for item in items:
+        if not isinstance(item, pytest.Function) or "sim" not in item.fixturenames:
+            continue
+        if inspect.iscoroutinefunction(item.obj):
+            item.obj = _inside(item.obj)
+
+
+def _inside(test: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(test)
+    def runs(*args: Any, **kwargs: Any) -> None:
+        __tracebackhide__ = True
+        kwargs["sim"].run(functools.partial(test, *args, **kwargs))
+
+    return runs
