@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -279,6 +280,13 @@ SIZES = {
 }
 
 
+def settle_collector() -> None:
+    """The same for everyone who is measured (bench/measure.py)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
 async def rounds(name: str, url: str, quick: bool) -> list[dict[str, float]]:
     play, size = SIZES[name]
     if quick:
@@ -305,6 +313,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
+    settle_collector()
     set_up(args.url)
     if args.workload == "W7":
         samples = [w7(args.url, 20 if args.quick else 500) for _ in range(1 if args.quick else ROUNDS)]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -223,6 +224,13 @@ SIZES = {
 }
 
 
+def settle_collector() -> None:
+    """The same for everyone who is measured (bench/measure.py)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
 async def rounds(name: str, quick: bool) -> list[dict[str, float]]:
     play, size = SIZES[name]
     if quick:
@@ -244,6 +252,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
+    settle_collector()
     if args.workload == "W7":
         samples = [w7(args.url, 20 if args.quick else 500) for _ in range(1 if args.quick else ROUNDS)]
     else:
