@@ -107,15 +107,8 @@ class Execution:
 
     @property
     def overtaken(self) -> bool:
-        """Whether the body was told that a wait timed out, and an event turns out to have come in time (D4).
-
-        What the body made of it is not durable, and cannot be taken back: the run is to be read afresh.
-        """
-        return any(
-            event.type == row.event_type and row.due_at is not None and event.accepted_at <= row.due_at
-            for row in self.pending.timed_out
-            for event in self.events
-        )
+        """Whether the body was told of a timeout before which an event came: the run is to be read afresh (D4)."""
+        return self.pending.overtaken_by(self.events)
 
     # --- going on
 

@@ -50,6 +50,11 @@ class Pending:
             if row.event_type is not None and row.status == StepStatus.FAILED and row.seq is not None
         ]
 
+    def overtaken_by(self, events: Iterable[EventRecord]) -> bool:
+        """Whether one of these events came in time for a wait that ended by its deadline (D4)."""
+        waits = [(row.event_type, row.due_at or 0) for row in self.timed_out]
+        return any(event.type == kind and event.accepted_at <= due for event in events for kind, due in waits)
+
     def put(self, row: StepRecord) -> None:
         """Write this row."""
         self.rows[row.key] = row
