@@ -19,6 +19,7 @@ FILE_LINES_MAX = 400
 LONG: dict[str, str] = {
     "keepstep.app": "likewise",
     "keepstep.errors": "one tree in one file, so that a reader sees it whole",
+    "keepstep.engine.advancer:Advancer": "every way by which a held run goes on, in one place",
     "keepstep_testing.sim.world:World": "the world's loop and what it offers to those who live in it, seen whole",
     "keepstep.app:App": "the composition root: its constructor is spelt three times, for the types of its two forms",
 }
