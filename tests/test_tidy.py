@@ -19,6 +19,8 @@ FILE_LINES_MAX = 400
 LONG: dict[str, str] = {
     "keepstep.app": "likewise",
     "keepstep.errors": "one tree in one file, so that a reader sees it whole",
+    "keepstep.engine.advancer:Advancer": "every way by which a held run goes on, in one place",
+    "keepstep_testing.sim.world:World": "the world's loop and what it offers to those who live in it, seen whole",
     "keepstep.app:App": "the composition root: its constructor is spelt three times, for the types of its two forms",
 }
 
@@ -48,8 +50,8 @@ REAL_TIME: dict[str, str] = {
     "packages/core/tests/durability/hooks_program.py": "a process of its own, whose hooks take a while",
     "packages/core/tests/durability/test_hooks.py": "it waits for what another process does",
 }
-# On the workflow loop `asyncio.sleep` is a durable timer and takes no time.
-VIRTUAL_TIME = ("packages/core/tests/loop/",)
+# On the workflow loop and in a simulation `asyncio.sleep` is a timer of virtual time and takes none.
+VIRTUAL_TIME = ("packages/core/tests/loop/", "packages/testing/tests/test_sim_")
 
 # Modules that are found by name, not imported.
 FOUND_BY_NAME = re.compile(r"\.(__main__|plugin|migrations\.(env|versions\.\w+))$")

@@ -105,16 +105,16 @@ class Advancer:
         execution = self.held.get(run_id)
         if execution is None or execution.ending:
             return  # an end on its way is its own news: if others came first, its verdict leads here again
-        ours = (execution.fence, self._committer.runner_id)
-        if task is None or run is None or (task.fence, task.owner) != ours:
+        holder = (execution.fence, self._committer.runner_id)
+        if task is None or run is None or (task.fence, task.owner) != holder:
             self.drop(execution)
             return
         execution.reread(task, run, events)
         if not execution.committing and execution.pending.overtaken_by(execution.events):
             self._release(execution, 0)
-            return
-        execution.steered = True
-        self.advance(execution)
+        else:
+            execution.steered = True
+            self.advance(execution)
 
     def idle(self) -> list[Execution]:
         """Held runs of which nothing executes and nothing commits."""
@@ -275,12 +275,13 @@ class Advancer:
         if execution.dropped:
             return
         run, now = execution.run, self._clock.now_ms()
-        end = Release(now + after_ms)
-        boundary = Boundary(run.id, execution.fence, execution.wake_seq, run.version, now, end=end)
+        boundary = Boundary(
+            run.id, execution.fence, execution.wake_seq, run.version, now, end=Release(now + after_ms)
+        )
 
         def done(verdict: Verdict) -> None:
             if verdict is Verdict.KEPT:
-                self._on_let_go(end.run_at)
+                self._on_let_go(now + after_ms)
             else:
                 self._on_doubt(run.id)
 

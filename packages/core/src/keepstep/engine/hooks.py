@@ -84,7 +84,7 @@ class Hooks:
         self._workers = Workers(options.sync_hooks_max)
         self._most = {name: _most(hook, options) for name, hook in hooks.items()}
         self._order = sorted(hooks)
-        self._under_way: set[_Delivery] = set()
+        self._under_way: dict[_Delivery, None] = {}  # in order: a set of objects has one of its own
         self._busy: Counter[str] = Counter()
         self._claimed = 0
         self._ends = HookEnds(store, seams.clock, clock, options.hook_lease_ms, self._unexpired)
@@ -205,7 +205,7 @@ class Hooks:
             self._ends.write(Finished(row.id, row.fence, dead, self._clock.now_ms()))
             return
         delivery = _Delivery(row, hook, self._seams.clock.monotonic() + hook.timeout_ms / 1000)
-        self._under_way.add(delivery)
+        self._under_way[delivery] = None
         self._busy[row.name] += 1
         loop = asyncio.get_running_loop()
         delivery.task = loop.create_task(self._deliver(delivery), name=f"keepstep-hook-{row.name}")
@@ -248,7 +248,7 @@ class Hooks:
     def _end(self, delivery: _Delivery, outcome: HookOutcome) -> None:
         if delivery not in self._under_way:
             return
-        self._under_way.discard(delivery)
+        self._under_way.pop(delivery, None)
         self._busy[delivery.row.name] -= 1
         row = delivery.row
         self._ends.write(Finished(row.id, row.fence, outcome, self._clock.now_ms()))

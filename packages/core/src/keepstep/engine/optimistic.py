@@ -160,7 +160,7 @@ class _Ticking:
                 done, _ = await asyncio.wait(
                     tasks, timeout=self._until_due(), return_when=asyncio.FIRST_COMPLETED
                 )
-                for handle in done:
+                for handle in [each for each in tasks if each in done]:  # in the order of their start
                     attempt = tasks.pop(handle)
                     result, tx = handle.result()
                     if tx.writes and isinstance(result, Completed):

@@ -18,8 +18,15 @@ if TYPE_CHECKING:
     from keepstep_testing.sim.process import Process
     from keepstep_testing.sim.world import World
 
-for module in ("endings", "leases", "linear", "outbox", "rows", "steps"):
-    import_module(f"keepstep_testing.sim.oracle.{module}")  # each registers its rules
+for module in (  # each registers its rules
+    "keepstep_testing.sim.oracle.endings",
+    "keepstep_testing.sim.oracle.leases",
+    "keepstep_testing.sim.oracle.linear",
+    "keepstep_testing.sim.oracle.outbox",
+    "keepstep_testing.sim.oracle.rows",
+    "keepstep_testing.sim.oracle.steps",
+):
+    import_module(module)
 rules.sealed()
 
 AT_ATTEMPTS = {
