@@ -22,7 +22,7 @@ from keepstep.model.status import Priority, Status
 from keepstep.store import boundaries_pg
 from keepstep.store.changes import ADD_CHANGE
 from keepstep.store.group import GroupResult
-from keepstep.store.runs import ADD_RUN, DROP_TASK, PUT_TASK, insert_creations
+from keepstep.store.runs import ADD_RUN, DROP_TASK, PUT_TASK, write_creations
 from keepstep.store.script import Call, Script
 from keepstep.store.statement import IDLE_MAX, DialectName, Statement, db_now, fixed, ids
 from keepstep.store.tables import event, log, run, run_step, runner, task
@@ -175,7 +175,7 @@ def commit_group(
         return GroupResult(frozenset(), epoch_held=False)
     kept = {boundary.run_id for boundary in won}
     if creations:
-        kept |= yield from insert_creations(dialect, creations)
+        kept |= (yield from write_creations(creations)).in_place
     if won:
         yield from _write(won)
     return GroupResult(frozenset(kept), epoch_held=True)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import BigInteger, ColumnElement, bindparam, null, select
 from sqlalchemy.dialects.postgresql import insert
 
+from keepstep.errors import StoreConflictError
 from keepstep.model.plan import Creation, Steering
 from keepstep.model.records import EventRecord, RunnerRecord, RunRecord, StepRecord, TaskRecord
 from keepstep.model.status import StepStatus
@@ -126,7 +127,9 @@ CREATE_RUN = Statement(insert(run).on_conflict_do_nothing(), "create run", run.c
 """Insert a run unless its instance exists already (E2)."""
 CREATE_TASK = Statement(insert(task).on_conflict_do_nothing(), "create task", task.c.keys())
 PRESENT_RUNS = Statement(
-    select(run.c.id, run.c.completed_at).where(among(run.c.id, ids("run_ids"))).with_for_update(),
+    select(run.c.id, run.c.workflow, run.c.instance_id, run.c.completed_at)
+    .where(among(run.c.id, ids("run_ids")))
+    .with_for_update(),
     "which runs are there",
 )
 
@@ -302,20 +305,48 @@ def insert_creations(dialect: DialectName, creations: Sequence[Creation]) -> Scr
 
     Returns:
         The run ids that are in place: all but those that lost.
+
+    Raises:
+        StoreConflictError: another instance has one of the run ids; nothing may be written.
     """
+    kept = yield from write_creations(creations)
+    if kept.taken:
+        raise StoreConflictError(
+            f"the internal keys {sorted(kept.taken)} are other instances' already, drawn by another process: "
+            "nothing was created; create again"
+        )
+    return kept.in_place
+
+
+class Kept(NamedTuple):
+    """What became of creations.
+
+    Attributes:
+        in_place: run ids of those that are there, written now or by an earlier try whose answer was lost.
+        taken: run ids that another instance has: two processes drew the same key.
+    """
+
+    in_place: frozenset[int]
+    taken: frozenset[int]
+
+
+def write_creations(creations: Sequence[Creation]) -> Script[Kept]:
+    """Insert what can be; the caller judges the rest."""
     if not creations:
-        return frozenset()
+        return Kept(frozenset(), frozenset())
     # The order of unique keys is the same in every process: two batches cannot wait for each other.
     ordered = sorted(creations, key=_instance)
     yield Call(CREATE_RUN, [each.run for each in ordered])
-    rows = yield Call(PRESENT_RUNS, {"run_ids": [each.run.id for each in ordered]})
+    wanted = {each.run.id: _instance(each) for each in ordered}
+    rows = yield Call(PRESENT_RUNS, {"run_ids": list(wanted)})
+    ours = {row[0]: row[3] for row in rows if wanted[row[0]] == (row[1], row[2])}
     # One that an earlier try wrote may have ended since; its task, which every live run has, must not come back.
-    live = {run_id for run_id, completed_at in rows if completed_at is None}
+    live = {run_id for run_id, completed_at in ours.items() if completed_at is None}
     yield Call(CREATE_TASK, [each.task for each in ordered if each.run.id in live])
     changes = [told for each in ordered if each.run.id in live for told in each.changes]
     if changes:
         yield Call(ADD_CHANGE, changes)
-    return frozenset(row[0] for row in rows)
+    return Kept(frozenset(ours), frozenset(row[0] for row in rows) - ours.keys())
 
 
 def _instance(creation: Creation) -> tuple[str, str]:

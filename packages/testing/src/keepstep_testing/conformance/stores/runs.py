@@ -5,11 +5,12 @@ from typing import Any, TypeVar
 
 import pytest
 
-from keepstep.errors import IntegrityError
+from keepstep.errors import IntegrityError, StoreConflictError
 from keepstep.model.plan import Consumed, Creation, Steering
 from keepstep.model.records import EventRecord, LogRecord, RunRecord, StepRecord
 from keepstep.model.status import Status, StepStatus
 from keepstep.store import tables
+from keepstep.store.boundaries import commit_group
 from keepstep.store.histories import history_events, history_logs, history_steps
 from keepstep.store.runs import (
     apply_steering,
@@ -120,6 +121,17 @@ class Runs:
         await steer(world, run=run_row(Status.COMPLETE, version=6, completed_at=NOW), drop_task=True)
         assert await world.run(insert_creations(world.dialect, [creation])) == {RUN_ID}
         assert await world.rows(tables.task) == []
+
+    async def test_a_key_that_another_instance_has_creates_nothing(self, world: StoreWorld) -> None:
+        """Two processes may draw one internal key: the second creation is refused, not taken for written (E2)."""
+        await world.run(insert_creations(world.dialect, [Creation(run_row(), task_row())]))
+        stranger = Creation(run_row(instance_id="o-2"), task_row())
+        with pytest.raises(StoreConflictError, match="create again"):
+            await world.run(insert_creations(world.dialect, [stranger]))
+        await world.runner()
+        found = await world.run(commit_group(world.dialect, RUNNER_ID, 1, [], [stranger]))
+        assert found.kept == frozenset()
+        assert await world.run(read_instance("order", "o-2")) is None
 
     async def test_steering_needs_the_version_that_was_read(self, world: StoreWorld) -> None:
         """Whoever commits first wins; the other writes nothing (E7)."""
