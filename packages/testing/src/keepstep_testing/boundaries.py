@@ -7,6 +7,7 @@ start, on the same seed: it is the same run up to the place where the mishap str
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -98,6 +99,7 @@ class Play:
     workflows: Sequence[Workflow[Any, Any]]
     tables: Sequence[MetaData]
     check: Callable[[Ended], object] | None
+    same_path: bool
 
     def prepare(self, sim: Simulation) -> None:
         """Tell a simulation what is known beforehand."""
@@ -114,7 +116,7 @@ class Play:
         if self.setup is not None:
             self.setup(sim)
 
-    async def perform(self, sim: Simulation) -> Instance[Any, Any]:
+    async def perform(self, sim: Simulation, *, again: bool = False) -> Instance[Any]:
         """Start it, have the client act, and see it end."""
         instance = await sim.start(self.workflow, self.params, id=self.id)
         for number, each in enumerate(self.events, 1):
@@ -124,11 +126,11 @@ class Play:
 
     async def judge(self, end: Ended, instance: Any, expected: Expected | None) -> Offence | None:
         """What is wrong with a run."""
-        offence = await offence_of(end, instance, expected)
+        offence = await offence_of(end, instance, expected, same_path=self.same_path)
         return of_check(end, self.check) if offence is None and self.check is not None else offence
 
 
-async def _act(instance: Any, each: At, number: int, again: bool) -> None:
+async def _act(instance: Any, each: At, number: int, again: bool) -> None:  # sim.client passes it on
     """Do it at its time; ``again``: a client that gets no answer does it once more."""
     await asyncio.sleep(each.after_ms / 1000)
     event_id = f"at-{number}" if isinstance(each.id, Unset) else each.id
@@ -154,6 +156,7 @@ def crash_everywhere(
     workflows: Sequence[Workflow[Any, Any]] = (),
     tables: MetaData | Sequence[MetaData] = (),
     id: str = "sim-1",  # noqa: A002  # of the instance
+    same_path: bool = True,
     only: str | None = None,
 ) -> Report:
     """Try every mishap at every durable boundary of a workflow, without preemption; say what it does not survive.
@@ -173,6 +176,7 @@ def crash_everywhere(
         workflows: others that this one creates.
         tables: of the user's own, for ``step.transaction``.
         id: of the instance.
+        same_path: every run records the same steps; False for a workflow whose steps race, and may end otherwise.
         only: one case, as a failure prints it.
 
     Raises:
@@ -181,12 +185,31 @@ def crash_everywhere(
     __tracebackhide__ = True
     listed = (tables,) if isinstance(tables, MetaData) else tuple(tables)
     play = Play(
-        workflow, params, id, tuple(events), setup, effects, stubs or {}, tuple(workflows), listed, check
+        workflow,
+        params,
+        id,
+        tuple(events),
+        setup,
+        effects,
+        stubs or {},
+        tuple(workflows),
+        listed,
+        check,
+        same_path,
     )
     return _played(play, only or settings.current().replay)
 
 
 def _played(play: Play, only: str | None) -> Report:
+    __tracebackhide__ = True
+    gc.freeze()  # the collector need not look through everything that is imported after each run
+    try:
+        return _survived(play, only)
+    finally:
+        gc.unfreeze()
+
+
+def _survived(play: Play, only: str | None) -> Report:
     __tracebackhide__ = True
     watch, report = Watch(), Report()
     expected, offence, sim = _calm(play, watch, report)

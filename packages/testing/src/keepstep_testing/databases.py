@@ -16,7 +16,7 @@ def take_database(metadata: tuple[MetaData, ...]) -> Database:
     """An empty database in memory with keepstep's tables and the user's, for one simulation."""
     spare = _SPARE.setdefault(tuple(id(each) for each in metadata), [])
     if not spare:
-        return Database(user_tables=[each for one in metadata for each in _statements(one)])
+        return Database(user_tables=statements_of(metadata))
     database = spare.pop()[1]
     database.reset()
     return database
@@ -27,10 +27,11 @@ def give_back(metadata: tuple[MetaData, ...], database: Database) -> None:
     _SPARE[tuple(id(each) for each in metadata)].append((metadata, database))
 
 
-def _statements(metadata: MetaData) -> list[str]:
+def statements_of(metadata: tuple[MetaData, ...]) -> list[str]:
+    """What makes the tables."""
     dialect = sqlite.dialect()
     found: list[str] = []
-    for table in metadata.sorted_tables:
+    for table in (each for one in metadata for each in one.sorted_tables):
         found.append(str(CreateTable(table).compile(dialect=dialect)))
         found += [str(CreateIndex(index).compile(dialect=dialect)) for index in table.indexes]
     return found

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from sqlalchemy import MetaData
 
 from keepstep.client.outcome import not_yet
-from keepstep_testing.databases import give_back, take_database
+from keepstep_testing.databases import give_back, statements_of, take_database
 from keepstep_testing.referee import Referee
 from keepstep_testing.sim.chooser import Recording, Straight
 from keepstep_testing.sim.guard import RealWorldError
@@ -72,6 +72,7 @@ class Enactment:
     ) -> None:
         self._metadata = metadata
         self._over = False
+        self._reusable = True
         self._seed = seed
         self.world = World(
             seed,
@@ -177,12 +178,19 @@ class Enactment:
         hooks = any(each.status in {"pending", "delivering"} for each in ghost.hooks.values())
         return not due and not hooks and self.is_quiet()
 
+    def add_tables(self, metadata: tuple[MetaData, ...]) -> None:
+        """Make tables in the database, which no other simulation gets then."""
+        self._reusable = False
+        for statement in statements_of(metadata):
+            self.world.database.rows(statement)
+
     def bury(self) -> None:
         """It is over: nothing of this world goes on. Idempotent."""
         if not self._over:
             self._over = True
             self.world.bury()
-            give_back(self._metadata, self.world.database)
+            if self._reusable:
+                give_back(self._metadata, self.world.database)
 
     def _look(self, task: asyncio.Task[Any]) -> bool:
         if task.done() or self.broken is not None:

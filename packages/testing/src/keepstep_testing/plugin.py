@@ -70,8 +70,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.line(line)
 
 
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember that a test failed: what comes of that is not told as well."""
+    report = yield
+    if report.failed:
+        item.stash[_FAILED] = True
+    return report
+
+
 @pytest.fixture
-def sim() -> Generator[Simulation]:
+def sim(request: pytest.FixtureRequest) -> Generator[Simulation]:
     """One deterministic world around your workflows: the real engine on a database in memory, on virtual time.
 
     An async test that asks for it runs inside it; a sync test calls ``sim.run(coroutine)``.
@@ -80,6 +92,7 @@ def sim() -> Generator[Simulation]:
 
     with Simulation(traced=settings.current().trace) as simulation:
         yield simulation
+        simulation.judged = simulation.judged and not request.node.stash.get(_FAILED, False)
 
 
 @pytest.hookimpl(tryfirst=True)

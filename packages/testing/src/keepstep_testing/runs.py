@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 CHAOS_PICKS = (60, 120, 240)
 NTH = (3, 12, 60)
 OF_RUN = ("no-memory", "clock-ahead", "clock-behind")
+FEW = 8
+"""Departures that are left out one by one."""
 SCOPES = ("state", "commit")
 
 
@@ -209,11 +211,8 @@ def smaller(run: Run) -> list[Run]:
         found.append(replace(run, deviations={}))
         names = list(deviations)
         half = len(names) // 2
-        for kept in (names[:half], names[half:]) if half else ():
-            found.append(replace(run, deviations={name: deviations[name] for name in kept}))
-        some = names if len(names) <= 8 else []
-        found += [
-            replace(run, deviations={name: each for name, each in deviations.items() if name != left})
-            for left in some
-        ]
+        kept = [names[:half], names[half:]] if half else []
+        if len(names) <= FEW:
+            kept += [[each for each in names if each != left] for left in names]
+        found += [replace(run, deviations={name: deviations[name] for name in some}) for some in kept]
     return found + [replace(run, whole=()) for _ in run.whole]

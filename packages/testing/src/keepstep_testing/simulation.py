@@ -82,10 +82,12 @@ class Simulation(Outside):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
         self.patches.undo()
         if self._enactment is not None:
             self._enactment.bury()
+        if raised is None and self.judged:
+            self.check_used()
 
     # --- before it begins
 
@@ -100,12 +102,11 @@ class Simulation(Outside):
             self._enactment.test.app = None
 
     def tables(self, *metadata: MetaData) -> None:
-        """Have tables of the user's own in the database, for ``step.transaction`` (C8); before the first start."""
-        if self._enactment is not None:
-            raise UsageError(
-                "sim.tables(…) comes before the first sim.start(…): the database is made by then"
-            )
-        self._tables += metadata
+        """Have tables of the user's own in the database, for ``step.transaction`` (C8)."""
+        if self._enactment is None:
+            self._tables += metadata
+        else:
+            self._enactment.add_tables(metadata)
 
     # --- acting
 
@@ -217,7 +218,6 @@ class Simulation(Outside):
         done = await work
         if self.judged:
             await verify(self)
-            self.check_used()
         return done
 
     def refuse(self, error: RealWorldError, step_key: str) -> None:

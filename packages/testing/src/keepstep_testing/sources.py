@@ -29,7 +29,10 @@ def place_of(definition: WorkflowDefinition[Any, Any], key: str | None) -> str:
     line: int = code.co_firstlineno
     if key is not None:
         parts = parse_key(key)
-        line = _sites(path).get((parts.kind, parts.name), line)
+        sites = _sites(path).get((parts.kind, parts.name), [])
+        end = max((each for _, _, each in code.co_lines() if each is not None), default=line)
+        inside = [each for each in sites if line <= each <= end]
+        line = next(iter(inside or sites), line)
     lines = _lines(path)
     text = lines[line - 1].strip() if line <= len(lines) else ""
     return f"{_short(path)}:{line}  {text}"
@@ -44,13 +47,13 @@ def _lines(path: str) -> list[str]:
 
 
 @lru_cache(maxsize=64)
-def _sites(path: str) -> dict[tuple[str, str], int]:
+def _sites(path: str) -> dict[tuple[str, str], list[int]]:
     try:
         tree = ast.parse("\n".join(_lines(path)))
     except SyntaxError:
         return {}
     kinds = {verb: kind for kind, verbs in VERBS.items() for verb in verbs}
-    found: dict[tuple[str, str], int] = {}
+    found: dict[tuple[str, str], list[int]] = {}
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.Call)
@@ -60,7 +63,7 @@ def _sites(path: str) -> dict[tuple[str, str], int]:
         ):
             name = node.args[0]
             if isinstance(name, ast.Constant) and isinstance(name.value, str):
-                found.setdefault((kinds[node.func.attr], name.value), node.lineno)
+                found.setdefault((kinds[node.func.attr], name.value), []).append(node.lineno)
     return found
 
 

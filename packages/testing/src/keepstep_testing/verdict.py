@@ -84,19 +84,24 @@ def expected_of(end: Ended) -> Expected:
     return Expected(end.status, end.steps, _events(end.sim))
 
 
-async def offence_of(end: Ended, instance: Any, expected: Expected | None) -> Offence | None:
+async def offence_of(
+    end: Ended, instance: Any, expected: Expected | None, *, same_path: bool = True
+) -> Offence | None:
     """What needs no assertion: the first that is wrong.
 
     Args:
         end: the run.
         instance: its instance.
         expected: what it is compared with; None = it is the one without mishaps.
+        same_path: it must have recorded the same steps.
     """
     found = _nondeterminism(await instance.details()) or doubled_effect(end.sim)
     if expected is None or found is not None:
         return found
     if end.status != expected.status:
         return _another_end(end, expected, await instance.why())
+    if same_path and set(end.steps) != set(expected.steps):
+        return _another_path(end, expected)
     return _events_differ(_events(end.sim), expected.events)
 
 
@@ -193,6 +198,17 @@ def _another_end(end: Ended, expected: Expected, why: str) -> Offence:
     return Offence(
         f"the instance is {end.status}{error}; without a mishap it is {expected.status}", lessons.ANOTHER_END
     )
+
+
+def _another_path(end: Ended, expected: Expected) -> Offence:
+    more = [each for each in end.steps if each not in expected.steps]
+    less = [each for each in expected.steps if each not in end.steps]
+    differs = [f"it did {', '.join(map(repr, more))}"] if more else []
+    differs += [f"it left out {', '.join(map(repr, less))}"] if less else []
+    text = (
+        f"the body is not deterministic: it took another path than without a mishap: {' and '.join(differs)}"
+    )
+    return Offence(text, lessons.NONDETERMINISM, less[0] if less else more[0])
 
 
 def _events(sim: Simulation) -> tuple[tuple[str, bool], ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.dialects import sqlite
 
 from keepstep.model.records import (
@@ -90,6 +90,7 @@ class Database:
             )
         ]
         self._seen = 0
+        self.user_engine: Engine | None = None
 
     # --- connections
 

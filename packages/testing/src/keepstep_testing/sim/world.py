@@ -131,16 +131,15 @@ class World:
         self._dead_pids: set[int] = set()
         self.deaf = False
         self.ignore_lock_until_us = 0
-        self._engine: Engine | None = None
 
     # --- making
 
     @property
     def user_engine(self) -> Engine:
         """A SQLAlchemy engine on the database, for transactions of the user's own."""
-        if self._engine is None:
-            self._engine = user_engine(self.database)
-        return self._engine
+        if self.database.user_engine is None:
+            self.database.user_engine = user_engine(self.database)
+        return self.database.user_engine
 
     def process(self, name: str, host: str = "host-1", skew_ms: int = 0, drift_ppm: int = 0) -> Process:
         """One more process."""
