@@ -1,0 +1,118 @@
+"""A campaign: first the engine as it is, which every judge must let pass; then mutant after mutant."""
+
+from __future__ import annotations
+
+import queue
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from mutants.automatic import Change
+from mutants.fault import Mutant, StaleError, mutated
+from mutants.judges import Judge, Verdict, simulation, tests
+from mutants.sandbox import Sandbox, sandbox
+
+FALSE_ALARM = "the engine as it is does not pass: {by} {detail}"
+
+
+class FalseAlarmError(Exception):
+    """A judge finds fault with the engine as it is: nothing that it says proves anything."""
+
+
+class Judged(NamedTuple):
+    """A mutant and what became of it; ``by`` the simulation, and by tests when it lets the mutant pass."""
+
+    mutant: Mutant | Change
+    simulated: Verdict
+    tested: Verdict | None = None
+
+    @property
+    def caught(self) -> bool:
+        """Whether something noticed it: by a verdict, by not ending, or by not running at all."""
+        return any(
+            each.state in {"killed", "timeout", "broken"} for each in (self.simulated, self.tested) if each
+        )
+
+
+Job = Callable[[Sandbox], Judged]
+
+
+class Campaign:
+    """Judges mutants in copies of the engine, one copy a worker.
+
+    Args:
+        seconds: for the simulation of one mutant.
+        workers: how many mutants are judged at a time.
+    """
+
+    def __init__(self, seconds: float, workers: int = 1) -> None:
+        self._seconds = seconds
+        self._workers = workers
+
+    def by_hand(self, mutants: Sequence[Mutant]) -> Iterator[Judged]:
+        """Judge these by the simulation, in the order in which they end.
+
+        Raises:
+            FalseAlarmError: the engine as it is does not pass.
+        """
+        self._control({"the simulation": simulation(self._seconds)})
+        yield from self._all([lambda box, each=each: self._one(box, each) for each in mutants])
+
+    def automatic(self, changes: Sequence[Change]) -> Iterator[Judged]:
+        """Judge these by the simulation, and those that pass by the tests of their layer.
+
+        Raises:
+            FalseAlarmError: the engine as it is does not pass.
+        """
+        layers = sorted({each.layer for each in changes})
+        self._control(
+            {"the simulation": simulation(self._seconds), **{layer: layer_tests(layer) for layer in layers}}
+        )
+        yield from self._all([lambda box, each=each: self._change(box, each) for each in changes])
+
+    def _control(self, judges: Mapping[str, Judge]) -> None:
+        with sandbox() as box:
+            for name, judge in judges.items():
+                verdict = judge(box)
+                print(f"control: {name}: {verdict.state} {verdict.seconds:.0f} s", file=sys.stderr, flush=True)
+                if verdict.state != "survived":
+                    raise FalseAlarmError(f"{name}: {FALSE_ALARM.format(by=verdict.by, detail=verdict.detail)}")
+
+    def _all(self, jobs: Sequence[Job]) -> Iterator[Judged]:
+        boxes: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
+
+        def do(job: Job) -> Judged:
+            box = boxes.get()
+            try:
+                return job(box)
+            finally:
+                boxes.put(box)
+
+        with ExitStack() as stack:
+            for _ in range(self._workers):
+                boxes.put(stack.enter_context(sandbox()))
+            pool = stack.enter_context(ThreadPoolExecutor(self._workers))
+            for done in as_completed([pool.submit(do, job) for job in jobs]):
+                yield done.result()
+
+    def _one(self, box: Sandbox, mutant: Mutant) -> Judged:
+        try:
+            texts = mutated(mutant.edits, box.core)
+        except StaleError as error:
+            return Judged(mutant, Verdict("stale", str(error)))
+        with box.holding(texts):
+            return Judged(mutant, simulation(self._seconds)(box))
+
+    def _change(self, box: Sandbox, change: Change) -> Judged:
+        with box.holding({change.file: change.text}):
+            simulated = simulation(self._seconds)(box)
+            if simulated.state != "survived":
+                return Judged(change, simulated)
+            return Judged(change, simulated, layer_tests(change.layer)(box))
+
+
+def layer_tests(layer: str) -> Judge:
+    """The unit tests of a layer."""
+    return tests([f"packages/core/tests/{layer}"])

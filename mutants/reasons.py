@@ -1,0 +1,7 @@
+"""Why automatic mutants survive, by their names: what nobody can notice, or what is not the engine's promise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+REASONS: Mapping[str, str] = {}
