@@ -23,6 +23,7 @@ from keepstep.engine.dispatch import Dispatcher, RemoteDispatcher
 from keepstep.engine.engine import Engine
 from keepstep.engine.options import RunnerOptions
 from keepstep.engine.seams import Clock, Seams
+from keepstep.engine.surroundings import Surroundings
 from keepstep.errors import InvalidInputError, UsageError
 from keepstep.fragment.composition import AnyFragment, Composition
 from keepstep.fragment.definition import Fragment, FragmentInstance
@@ -88,7 +89,7 @@ class App(FragmentAttributes, Generic[W]):
     @overload
     def __init__(
         self,
-        database: Database,
+        database: Database | Surroundings,
         *,
         workflows: type[W],
         fragments: Iterable[AnyFragment] = (),
@@ -100,7 +101,7 @@ class App(FragmentAttributes, Generic[W]):
     @overload
     def __init__(
         self: App[KeyedBindings],
-        database: Database,
+        database: Database | Surroundings,
         *,
         workflows: Mapping[str, AnyWorkflow] | None = None,
         fragments: Iterable[AnyFragment] = (),
@@ -111,7 +112,7 @@ class App(FragmentAttributes, Generic[W]):
     ) -> None: ...
     def __init__(
         self,
-        database: Database,
+        database: Database | Surroundings,
         *,
         workflows: type[W] | Mapping[str, AnyWorkflow] | None = None,
         fragments: Iterable[AnyFragment] = (),
@@ -120,27 +121,27 @@ class App(FragmentAttributes, Generic[W]):
         limits: Limits = Limits(),  # noqa: B008  # frozen
         clock: Clock | None = None,
     ) -> None:
-        address = _address_of(database)
+        around = database if isinstance(database, Surroundings) else _surroundings_of(database, clock)
         self._database = database
         self._wanted = dispatcher
         mounting = [*_named_in_class(type(self)), *fragments]
         self._registry = Registry({} if workflows is None else workflows, may_be_empty=bool(mounting))
         self._composition = Composition(mounting, self._registry, _Transactions(self), _reserved(self))
-        seams = Seams.production(clock)
+        store, seams = around.store, around.seams
         self._engine = Engine(
-            _store_at(address, seams.clock, clock),
+            store,
             self._composition.registry,
             options=runner,
             limits=limits,
             seams=seams,
-            sessions=Sessions(database),
+            sessions=around.sessions,
             hooks=self._composition.hooks,
         )
         self._mint = Mint(limits, seams.clock.now_ms, seams.random.getrandbits)
         self._port = EnginePort(self._engine, self._ready)
         # On SQLite the database's clock is this machine's, so a clock that is given replaces it there too (B5).
-        host_clock = seams.clock if address.dialect == "sqlite" else clock
-        self._hosting = HostTransaction(address.dialect, host_clock, self._touched_from_any_thread)
+        host_clock = seams.clock if store.dialect == "sqlite" else clock
+        self._hosting = HostTransaction(store.dialect, host_clock, self._touched_from_any_thread)
         self._home: asyncio.AbstractEventLoop | None = None
         self._connected = False
         self._started = False
@@ -150,7 +151,7 @@ class App(FragmentAttributes, Generic[W]):
         self.sync = SyncClient(self, self._registry, self._port, self._mint, self._composition)
 
     def __repr__(self) -> str:
-        return f"<App on {_address_of(self._database)!r}: {', '.join(self._composition.registry.names)}>"
+        return f"<App on {_shown(self._database)}: {', '.join(self._composition.registry.names)}>"
 
     def binding(self, workflow: Workflow[P, R]) -> Binding[P, R]:
         """The binding of a workflow, typed by it, however the app was given its workflows.
@@ -194,7 +195,7 @@ class App(FragmentAttributes, Generic[W]):
             dispatcher = _default_dispatcher() if self._wanted is DEFAULT else self._wanted
             store = self._engine.store
             try:
-                if migrate:
+                if migrate and not isinstance(self._database, Surroundings):
                     await migrate_if_needed(store, self._database, *self._lines)
                 else:
                     for line in self._lines:
@@ -226,6 +227,8 @@ class App(FragmentAttributes, Generic[W]):
         Raises:
             SchemaVersionError: the database is newer than this code.
         """
+        if isinstance(self._database, Surroundings):
+            raise UsageError("surroundings that replace the database have their schema in place")
         await migrate(self._database, *self._lines)
 
     # --- without a runner
@@ -374,6 +377,17 @@ def _address_of(database: Database) -> Address:
             "a database in memory cannot be shared by an app's connections: give a file, sqlite:///path"
         )
     return address
+
+
+def _shown(database: Database | Surroundings) -> str:
+    return "surroundings" if isinstance(database, Surroundings) else repr(_address_of(database))
+
+
+def _surroundings_of(database: Database, clock: Clock | None) -> Surroundings:
+    seams = Seams.production(clock)
+    return Surroundings(
+        _store_at(_address_of(database), seams.clock, clock), Sessions(database, clock), seams
+    )
 
 
 def _store_at(address: Address, system: Clock, given: Clock | None) -> Store:

@@ -73,6 +73,7 @@ class Advancer:
         if stale is not None:
             self.drop(stale)
         self.held[execution.run.id] = execution
+        probe("held", execution=execution)
         if fresh:
             try:
                 execution.begin()
@@ -148,6 +149,7 @@ class Advancer:
     def _commit(self, execution: Execution, boundary: Boundary) -> None:
         execution.committing = True
         execution.ending = type(boundary.end) is not Hold
+        probe("planned", execution=execution, boundary=boundary)
 
         def done(verdict: Verdict) -> None:
             execution.committing = execution.ending = False
@@ -213,7 +215,7 @@ class Advancer:
         pass_turn(execution)
 
     async def _attempt(self, execution: Execution, attempt: Attempt) -> None:
-        probe("attempt", run_id=execution.run.id, key=attempt.command.key, number=attempt.number)
+        probe("attempt", execution=execution, key=attempt.command.key, number=attempt.number)
         try:
             if attempt.command.kind is StepKind.TRANSACTION:
                 await self._transaction(execution, attempt, None)

@@ -167,6 +167,7 @@ class Committer:
         backoff = Backoff()
         while self._holds(lease):
             script = commit_group(self._store.dialect, *lease, boundaries, creations, wait=False)
+            probe("committing", boundaries=boundaries)
             try:
                 result = await self._store.transaction("commit", script, "single")
             except (StoreUnavailableError, StoreConflictError) as error:

@@ -21,6 +21,7 @@ from keepstep.engine.alarms import LATE_MS
 from keepstep.engine.attempt import Attempt, AttemptFailed, Phase
 from keepstep.engine.execution import Execution
 from keepstep.engine.parts import Parts
+from keepstep.engine.probe import probe
 from keepstep.engine.userwrites import Writing
 from keepstep.kernel.takeover import crash_loop
 from keepstep.loop.body import Body
@@ -146,7 +147,7 @@ class _Ticking:
         execution = self._execution
         tasks: dict[asyncio.Task[tuple[Completed | AttemptFailed, StepTx]], Attempt] = {}
         for attempt in startable:
-            execution.start(attempt, self._clock.now_ms())
+            self._start(attempt)
             handle = asyncio.create_task(self._parts.attempts.make(execution.run, attempt))
             attempt.handle, tasks[handle] = handle, attempt
         try:
@@ -169,6 +170,16 @@ class _Ticking:
             for handle in tasks:
                 handle.cancel()
 
+    def _start(self, attempt: Attempt) -> None:
+        self._execution.start(attempt, self._clock.now_ms())
+        probe(
+            "attempt",
+            execution=self._execution,
+            key=attempt.command.key,
+            number=attempt.number,
+            optimistic=True,
+        )
+
     def _until_due(self) -> float | None:
         due = self._execution.next_due()
         return None if due is None else (max(0, due - self._clock.now_ms()) + LATE_MS) / 1000
@@ -177,7 +188,7 @@ class _Ticking:
         """A step whose own transaction is the tick's transaction (C8)."""
         execution = self._execution
         if attempt.phase is not Phase.RUNNING:
-            execution.start(attempt, self._clock.now_ms())
+            self._start(attempt)
         guard = partial(commit_optimistic, self._store.dialect)
         writing = Writing(execution, attempt, guard, optimistic=True, done=done)
         answer = await self._parts.user_writes.commit(writing)

@@ -26,6 +26,7 @@ from keepstep.engine.attempt import Attempt, AttemptFailed
 from keepstep.engine.attempts import Attempts, is_async
 from keepstep.engine.backoff import Backoff
 from keepstep.engine.execution import Execution
+from keepstep.engine.probe import probe
 from keepstep.engine.stepwrites import write_buffered
 from keepstep.errors import (
     IntegrityError,
@@ -133,6 +134,7 @@ class UserWrites:
         self._keys = keys
         self._on_work = on_work
         self._guard = Lock()
+        self._clock = None if sessions is None else sessions.clock
 
     async def close(self) -> None:
         """Close the connections that were opened here."""
@@ -212,7 +214,7 @@ class UserWrites:
             raise _late(writing) if timeout.expired() else error from error
         await session.run_sync(write_buffered, context.tx, self._new_key, self._attempts.clock.now_ms())
         record, boundary = self._boundary(writing, value)
-        if not await run_async(session, writing.guard(boundary)):
+        if not await run_async(session, writing.guard(boundary), self._clock):
             raise _Refused
         return record, context.tx
 
@@ -232,7 +234,7 @@ class UserWrites:
         if writing.execution.dropped:
             raise _Refused
         record, boundary = self._boundary(writing, value)
-        if not run_sync(session, writing.guard(boundary)):
+        if not run_sync(session, writing.guard(boundary), self._clock):
             raise _Refused
         return record, tx
 
@@ -254,7 +256,9 @@ class UserWrites:
             fact = writing.done[0]
         record = execution.resolved_row(fact, now)
         end = Release(now) if writing.optimistic else Hold()
-        return record, execution.alone(record, end)
+        boundary = execution.alone(record, end)
+        probe("writing", execution=execution, boundary=boundary)
+        return record, boundary
 
 
 def _call(writing: Writing, session: Session | AsyncSession, context: StepContext) -> Any:

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from keepstep.errors import UsageError
 from keepstep.store.address import MEMORY, Database, url_of
+from keepstep.store.host import Clock
 
 if TYPE_CHECKING:  # it needs greenlet, which a sync host on SQLite does not install
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -34,9 +35,11 @@ class Sessions:
 
     Args:
         database: what the app was given.
+        clock: tells the time to scripts on these sessions; None = the database's own does (B5).
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Clock | None = None) -> None:
+        self.clock = clock
         self._address = url_of(database)
         inner = getattr(database, "sync_engine", None)
         self._sync: Engine | None = database if isinstance(database, Engine) else None

@@ -35,6 +35,8 @@ T = TypeVar("T")
 GatePoint = Literal["begin", "commit", "committed"]
 Gate = Callable[[str, GatePoint], Awaitable[None]]
 """A seam of the simulation: awaited around each transaction, with its label."""
+Connect = Callable[[str, int], sqlite3.Connection]
+"""Opens a connection to a path, with a page cache of so many KiB."""
 
 _CHECKPOINT_PAGES = 1_000  # of 4 KiB: a log that is overwritten from its start is faster than one that grows
 _PREGROWN = (_CHECKPOINT_PAGES + 100) * (4096 + 24)
@@ -60,6 +62,7 @@ class SqliteStore:
         busy_timeout_ms: how long to try while other processes hold the write lock.
         slow_commit_ms: from this average on COMMIT leaves the loop's thread; None = never, and no time is read.
         gate: the simulation's seam.
+        connect: opens connections instead of the driver: likewise.
     """
 
     dialect: Literal["sqlite"] = "sqlite"
@@ -72,8 +75,10 @@ class SqliteStore:
         busy_timeout_ms: int = 10_000,
         slow_commit_ms: float | None = 1.0,
         gate: Gate | None = None,
+        connect: Connect | None = None,
     ) -> None:
         self.path = _path_of(url)
+        self._connect = _connect if connect is None else connect
         self._clock = clock
         self._busy_timeout_ms = busy_timeout_ms
         self._pace = None if slow_commit_ms is None else CommitPace(slow_commit_ms)
@@ -191,12 +196,12 @@ class SqliteStore:
         return self.path == ":memory:" or self.path.startswith("file:")
 
     async def _connected(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
-        writer = _connect(self.path, cache_kib=65_536)
+        writer = self._connect(self.path, 65_536)
         try:
             await self._set_up(writer)
             if self._in_memory:
                 return writer, writer
-            reader = _connect(self.path, cache_kib=16_384)
+            reader = self._connect(self.path, 16_384)
             reader.execute("PRAGMA query_only = ON")
         except BaseException:
             writer.close()

@@ -1,0 +1,23 @@
+"""The dispatcher of simulated runners: the real poll; its wake-ups are messages that the world may lose or double."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from keepstep_node import PollingDispatcher
+
+if TYPE_CHECKING:
+    from keepstep_testing.sim.process import Process
+
+
+class SimDispatcher(PollingDispatcher):
+    """See the module's head."""
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(interval="1 second", idle_max="5 seconds")
+        self._process = process
+
+    async def wake(self, at: datetime | None = None) -> None:  # noqa: ARG002  # it looks now in any case
+        """Send the runner a message to look."""
+        self._process.world.send(self._process, "wake", self._woken.set)

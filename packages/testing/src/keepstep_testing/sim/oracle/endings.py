@@ -1,0 +1,206 @@
+"""What must hold when everything has ended, and that it ends at all (invariants 7, 15 to 18, 20, 22, 25, 32, 38 to 41)."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from keepstep_testing.sim.oracle.ghost import TERMINAL, Ghost
+from keepstep_testing.sim.oracle.model import Model, NotRecorded
+from keepstep_testing.sim.oracle.rules import rule
+
+if TYPE_CHECKING:
+    from keepstep_testing.sim.stage import Stage
+
+COMMITS_MAX = 400
+TAKEOVERS_MAX = 5
+
+
+@rule("38", "L", "Progress: in the fair phase every instance ends in bounded time")
+def everything_ends(ghost: Ghost, stage: Stage) -> Iterator[str]:
+    """Also with every wake-up lost (40), also what was armed by a process that died right after (25), by whoever is left (7)."""
+    for run in ghost.live():
+        task = ghost.tasks.get(run.id)
+        waits = sorted(row.key for row in ghost.steps[run.id].values() if row.seq is None)
+        yield f"run {run.id} ({run.instance_id}) is still {run.status} at {stage.world.clock.now_ms()}; open {waits}; {task}"
+
+
+@rule("39", "L", "No livelock: a bounded number of commits for each run")
+def nothing_spins(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+    """In the whole schedule."""
+    for run_id, count in ghost.commits.items():
+        if count > COMMITS_MAX:
+            yield f"run {run_id} was written {count} times"
+
+
+@rule("22", "L", "No lost wake-up: nothing is parked at a wait whose event is there")
+def no_wake_up_is_lost(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+    """Looked at when the world is quiet."""
+    for run in ghost.live():
+        if run.status != "waiting":
+            continue
+        for row in ghost.steps[run.id].values():
+            if row.seq is None and row.status == "waiting" and row.event_type is not None:
+                if ghost.buffered(run.id, row.event_type):
+                    yield f"run {run.id} waits at {row.key} for {row.event_type!r}, which is there"
+
+
+@rule("15", "F", "A run that ended by itself did every step of its path, and returned what the model computes")
+def results_are_the_models(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+    """The model is sequential and knows nothing of commits."""
+    for run in ghost.runs.values():
+        if run.status not in {"complete", "errored"}:
+            continue
+        error = json.loads(run.error) if run.error else {}
+        if error.get("code") == "RUNNER_CRASH_LOOP":
+            continue
+        model = Model(json.loads(run.params), ghost.steps[run.id])
+        try:
+            status, value = model.outcome()
+        except NotRecorded as missing:
+            yield f"run {run.id} ({run.instance_id}) is {run.status} without step {missing}"
+            continue
+        if status == "again":
+            following = [each for each in ghost.runs.values() if each.run_number == run.run_number + 1]
+            if run.status != "complete" or not any(each.instance_id == run.instance_id for each in following):
+                yield f"run {run.id} should continue as a new one and is {run.status}"
+        elif status != run.status:
+            yield f"run {run.id} ({run.instance_id}) is {run.status}, the model says {status}: {value}; error {run.error}"
+        elif status == "complete" and json.loads(run.output) != value:
+            yield f"run {run.id} ({run.instance_id}) returned {run.output}, the model says {value!r}"
+
+
+@rule("16", "F", "All calls of a step used one idempotency key, and no two steps share one")
+def keys_are_stable(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+    """Over attempts, takeovers, versions of the code (B8)."""
+    by_step: dict[tuple[str, int, str], set[str]] = {}
+    for effect in stage.outside.effects:
+        by_step.setdefault((effect.instance, effect.run, effect.step), set()).add(effect.idempotency_key)
+    owners: Counter[str] = Counter(key for keys in by_step.values() for key in keys)
+    for step, keys in by_step.items():
+        if len(keys) > 1:
+            yield f"step {step} used {sorted(keys)}"
+    for key, count in owners.items():
+        if count > 1:
+            yield f"{count} steps used the key {key}"
+
+
+@rule("16b", "F", "What the user's transactions wrote is there exactly once (C8)")
+def own_rows_are_there_once(ghost: Ghost, stage: Stage) -> Iterator[str]:
+    """Beside the step's row, and nowhere else."""
+    found = Counter(stage.world.database.rows("SELECT instance, run, step FROM sim_row"))
+    wanted: Counter[tuple[Any, ...]] = Counter()
+    for run in ghost.runs.values():
+        for row in ghost.steps[run.id].values():
+            kept = row.key.startswith("transaction:") and row.status == "completed"
+            if kept and not _copied(ghost, run, row):
+                wanted[run.instance_id, run.run_number, row.key] += 1
+    for name in found.keys() | wanted.keys():
+        if found[name] != wanted[name]:
+            yield f"{name} is there {found[name]} times, its step is recorded {wanted[name]} times"
+
+
+def _copied(ghost: Ghost, run: Any, row: Any) -> bool:
+    """A restart from a step begins with the records of the run before."""
+    return (run.id, row.key) not in ghost.attempts
+
+
+@rule("18", "F", "Poison ends as a crash loop, after exactly its budget of takeovers (B7)")
+def poison_is_contained(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+    """And nothing else does."""
+    for run in ghost.runs.values():
+        error = json.loads(run.error) if run.error and run.status == "errored" else {}
+        if error.get("code") == "RUNNER_CRASH_LOOP" and ghost.takeovers[run.id] < TAKEOVERS_MAX:
+            yield f"run {run.id} ended as a crash loop after {ghost.takeovers[run.id]} takeovers"
+
+
+@rule("32", "F", "Acknowledged is durable: each verb that was answered is seen in the database")
+def acknowledged_is_durable(ghost: Ghost, stage: Stage) -> Iterator[str]:
+    """Create, event, cancel, terminate, pause, resume, restart."""
+    for operation in stage.operations:
+        command = operation.command
+        if operation.outcome != "ok":
+            continue
+        runs = [each for each in ghost.runs.values() if each.instance_id == command.instance]
+        if command.verb == "create" and not runs:
+            yield f"create of {command.instance} was acknowledged, and it is not there"
+        if command.verb == "event" and not _event_is_there(ghost, runs, command.args):
+            yield f"event {command.args} to {command.instance} was acknowledged, and it is not there"
+        if command.verb == "restart" and not any(each.run_number > 1 for each in runs):
+            yield f"restart of {command.instance} was acknowledged, and it has one run"
+
+
+def _event_is_there(ghost: Ghost, runs: list[Any], args: list[Any]) -> bool:
+    kind, payload, event_id = args
+    ids = {each.id for each in runs}
+    return any(
+        each.run_id in ids and each.type == kind and json.loads(each.payload) == payload and each.event_id == event_id
+        for each in ghost.events.values()
+    )
+
+
+@rule("20", "F", "Each acknowledged event is stored once; what was refused is not stored")
+def events_are_stored_once(ghost: Ghost, stage: Stage) -> Iterator[str]:
+    """Counted over all runs of the instance; an answer that was lost may be either."""
+    sent: Counter[Any] = Counter()
+    doubtful: Counter[Any] = Counter()
+    for operation in stage.operations:
+        command = operation.command
+        if command.verb != "event":
+            continue
+        name = (command.instance, *command.args)
+        if operation.outcome == "ok" and not operation.answer:
+            sent[name] += 1
+        elif operation.outcome in {None, "unknown"}:
+            doubtful[name] += 1
+    stored = Counter(
+        (ghost.runs[each.run_id].instance_id, each.type, json.loads(each.payload), each.event_id)
+        for each in ghost.events.values()
+    )
+    for name in stored.keys() | sent.keys():
+        if not sent[name] <= stored[name] <= sent[name] + doubtful[name]:
+            yield f"event {name}: accepted {sent[name]} times, in doubt {doubtful[name]}, stored {stored[name]}"
+
+
+@rule("34b", "F", "No effect begins after its run has ended from outside and its runner has seen it")
+def no_effects_after_the_end(ghost: Ghost, stage: Stage) -> Iterator[str]:
+    """Seen is: a step begins at most a lease after the end, on a runner that had not looked (E5, B4)."""
+    if "clock" in ghost.excused:
+        return
+    ends = {(run.instance_id, run.run_number): ghost.ended_at_ms.get(run.id) for run in ghost.runs.values()}
+    for effect in stage.outside.effects:
+        end = ends.get((effect.instance, effect.run))
+        if end is not None and effect.at_ms > end + stage.longest_stall_ms + 7_000:
+            yield f"step {effect.step} of {effect.instance} was called at {effect.at_ms}, the run had ended at {end}"
+
+
+@rule("41", "F", "Quiescence: no lease, no lock, no owner, no undelivered hook is left of what has ended")
+def nothing_is_left(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+    """After the runners have drained."""
+    for task in ghost.tasks.values():
+        run = ghost.runs[task.run_id]
+        if run.status in TERMINAL:
+            yield f"run {run.id} has ended and has a task"
+        if task.owner is not None:
+            yield f"run {run.id} is owned by {task.owner} after everybody has gone"
+    for hook in ghost.hooks.values():
+        if hook.status in {"pending", "delivering"}:
+            yield f"hook {hook.id} is {hook.status} after everything"
+
+
+@rule("42", "Q", "A calm run does each effect once, with few claims and few transactions")
+def calm_runs_are_cheap(ghost: Ghost, stage: Stage) -> Iterator[str]:
+    """No faults, first in first out: the budget of round trips."""
+    calls = Counter((effect.instance, effect.run, effect.step, effect.attempt) for effect in stage.outside.effects)
+    for step, count in calls.items():
+        if count > 1:
+            yield f"step {step} was called {count} times in a calm run"
+    for run in ghost.runs.values():
+        parks = sum(1 for row in ghost.steps[run.id].values() if row.due_at is not None)
+        retries = sum(max(0, row.attempt - 1) for row in ghost.steps[run.id].values())
+        events = sum(1 for each in ghost.events.values() if each.run_id == run.id)
+        allowed = 1 + parks + retries + events
+        if ghost.claim_count[run.id] > allowed:
+            yield f"run {run.id} was claimed {ghost.claim_count[run.id]} times, at most {allowed} were needed"

@@ -1,0 +1,106 @@
+"""The oracle: sits at every commit and every probe, keeps the ghost, asks the rules."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from keepstep.engine.probe import probes
+from keepstep_testing.sim.database import Change
+from keepstep_testing.sim.oracle import endings, leases, outbox, rows, rules, steps  # noqa: F401  # each registers its rules
+from keepstep_testing.sim.oracle.ghost import Commit, Ghost
+from keepstep_testing.sim.process import PROCESS
+from keepstep_testing.sim.store import Transaction
+
+if TYPE_CHECKING:
+    from keepstep_testing.sim.process import Process
+    from keepstep_testing.sim.world import World
+
+rules.sealed()
+
+
+class Oracle:
+    """Watches one world.
+
+    Args:
+        world: which.
+
+    Attributes:
+        ghost: what it has seen.
+        violation: the first offence; the world ends with it, whoever swallows the exception.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.ghost = Ghost()
+        self.violation: rules.Violation | None = None
+        self.sometimes: Counter[str] = Counter()
+        world.watchers.append(self)
+
+    def install(self) -> None:
+        """Listen to the engine's probes."""
+        probes.on_probe = self.probed
+        probes.on_sometimes = self.seen
+
+    @staticmethod
+    def uninstall() -> None:
+        """Listen no more."""
+        probes.on_probe = probes.on_sometimes = None
+
+    def committed(self, transaction: Transaction, changes: Sequence[Change]) -> None:
+        """Look at what a commit changed."""
+        if not changes:
+            return
+        commit = Commit(
+            transaction.process, transaction.label, transaction.boundaries, changes, self.world.clock.now_ms()
+        )
+        if self.violation is None:
+            try:
+                rules.on_commit(commit, self.ghost)
+            except rules.Violation as violation:
+                self.violation = violation
+        self.ghost.take(commit)
+
+    def crashed(self, process: Process) -> None:
+        """A process is gone: nothing is remembered of what it planned."""
+
+    def probed(self, label: str, facts: dict[str, Any]) -> None:
+        """The engine passed a probe."""
+        react = getattr(self, f"_on_{label}", None)
+        if react is not None:
+            react(**facts)
+
+    def seen(self, name: str, condition: bool) -> None:  # noqa: FBT001  # the probe's own signature
+        """A state that campaigns must reach."""
+        self.sometimes[name] += condition
+
+    def _on_held(self, execution: Any) -> None:
+        ghost = self.ghost
+        process = PROCESS.get()
+        number = 0
+        for runner in ghost.held_by(process):
+            number = max(number, ghost.claimed.get((execution.run.id, execution.fence, runner), 0))
+        ghost.held[id(execution)] = (execution, number)
+
+    def _on_planned(self, execution: Any, boundary: Any) -> None:
+        held = self.ghost.held.get(id(execution))
+        if held is not None:
+            self.ghost.planned[id(boundary)] = (boundary, held[1])
+
+    def _on_committing(self, boundaries: Any) -> None:
+        PROCESS.get().carry(boundaries)
+
+    def _on_writing(self, execution: Any, boundary: Any) -> None:
+        self._on_planned(execution, boundary)
+        PROCESS.get().carry_user(boundary)
+
+    def _on_attempt(self, execution: Any, key: str, number: int, *, optimistic: bool = False) -> None:
+        process = PROCESS.get()
+        if self.violation is None:
+            try:
+                steps.on_attempt(
+                    self.ghost, execution, key, number, process, self.world.clock.now_ms(), optimistic=optimistic
+                )
+            except rules.Violation as violation:
+                self.violation = violation

@@ -1,0 +1,284 @@
+"""The stage of one schedule: the world with its cast, who starts and restarts machines, and what clients did."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from keepstep import App, RunnerOptions
+from keepstep.errors import KeepstepError, StoreConflictError, StoreUnavailableError
+from keepstep_testing.sim.database import Database
+from keepstep_testing.sim.dispatch import SimDispatcher
+from keepstep_testing.sim.faults import LEASE_S, FaultPlan
+from keepstep_testing.sim.oracle.oracle import Oracle
+from keepstep_testing.sim.play import CODES, Outside
+from keepstep_testing.sim.process import Process
+from keepstep_testing.sim.scenario import Command, Machine
+from keepstep_testing.sim.world import World
+
+TICK_EVERY_S = 1.0
+
+
+@dataclass(slots=True)
+class Operation:
+    """One thing that a client did.
+
+    Attributes:
+        command: what.
+        invoked: commits seen by the oracle when it began; answers are ordered by them.
+        answered: likewise; None while in flight, or for ever when its process died.
+        outcome: ``ok``, an error's code, ``unknown``, or None.
+        answer: what it returned.
+    """
+
+    command: Command
+    invoked: int
+    answered: int | None = None
+    outcome: str | None = None
+    answer: Any = None
+
+
+class Stage:
+    """See the module's head.
+
+    Args:
+        world: empty.
+        plan: its faults.
+        oracle: its oracle.
+    """
+
+    def __init__(self, world: World, plan: FaultPlan, oracle: Oracle) -> None:
+        self.world = world
+        self.plan = plan
+        self.oracle = oracle
+        self.outside = Outside(oracle.ghost, self.die)
+        world.outside = self.outside  # pyright: ignore[reportAttributeAccessIssue]
+        plan.stage = self
+        self.machines: dict[str, Machine] = {}
+        self.operations: list[Operation] = []
+        self.clients: list[Process] = []
+        self.busy_clients = 0
+        self.longest_stall_ms = 0
+        self.stopping = False
+        self._extra = 0
+        self._coming_back = 0
+
+    # --- machines
+
+    def servers(self) -> list[Process]:
+        """Machines that live."""
+        return [each for each in self.world.processes if each.alive and each.name in self.machines]
+
+    def start(self, name: str, machine: Machine, code: str = "current") -> Process:
+        """Start a machine; one that was there before has the same name."""
+        self.machines[name] = machine
+        process = self.world.process(name, machine.host, machine.skew_ms, machine.drift_ppm)
+        process.concurrency = machine.concurrency
+        process.code = code
+        if machine.kind == "runner":
+            process.spawn(self._run(process, machine), "main")
+        else:
+            process.spawn(self._serve_ticks(process, machine), "main")
+        return process
+
+    def add_runner(self) -> None:
+        """One more runner."""
+        self._extra += 1
+        self.start(f"rx{self._extra}", Machine(host="host-3"))
+
+    def crash(
+        self, process: Process, *, back_after: float, pid_dies: bool = True, code: str | None = None
+    ) -> None:
+        """A machine crashes; after a while the operator starts it again."""
+        if not process.alive:
+            return
+        process.crash(pid_dies=pid_dies)
+        machine = self.machines.get(process.name)
+        if machine is not None:
+            self._coming_back += 1
+            self.world.later(int(back_after * 1e6), lambda: self._back(process.name, machine, code or "current"))
+
+    def drain(self, process: Process, *, back_after: float) -> None:
+        """A machine is asked to stop; then another one starts."""
+        if process.app is None:
+            return
+        machine = self.machines[process.name]
+
+        async def stop() -> None:
+            try:
+                await process.app.stop()
+            finally:
+                process.leave()
+                self._coming_back += 1
+                self.world.later(int(back_after * 1e6), lambda: self._back(process.name, machine, "current"))
+
+        process.spawn(stop(), "drain")
+        process.draining = True
+
+    def stall(self, process: Process, seconds: float) -> None:
+        """A machine stands still."""
+        self.longest_stall_ms = max(self.longest_stall_ms, int(seconds * 1000))
+        process.stalled_until_us = self.world.clock.us + int(seconds * 1e6)
+
+    def die(self, process: Process) -> None:
+        """A step kills its process; its supervisor starts it again at once."""
+        self.crash(process, back_after=0.2)
+
+    def make_fair(self) -> None:
+        """The chaos is over: somebody with the right code serves, and what was paused is resumed."""
+        able = [each for each in self.servers() if each.code != "without" and not each.draining]
+        if not able:
+            self.start("rfair", Machine(host="host-4"))
+        self.client(9, tuple(Command(0, "resume", each) for each in self._paused()))
+
+    def _paused(self) -> list[str]:
+        ghost = self.oracle.ghost
+        asked = {each.command.instance for each in self.operations if each.command.verb == "pause"}
+        return sorted(asked & {each.instance_id for each in ghost.runs.values()})
+
+    def stop_all(self) -> None:
+        """Everybody drains and goes."""
+        self.stopping = True
+        for process in self.servers():
+            if process.app is None:
+                process.leave()
+            elif not process.draining:
+                process.spawn(self._stop(process), "stop")
+
+    async def _stop(self, process: Process) -> None:
+        await process.app.stop()
+        process.leave()
+
+    def _back(self, name: str, machine: Machine, code: str) -> None:
+        self._coming_back -= 1
+        if self.stopping:
+            return
+        if not any(each.alive and each.name == name for each in self.world.processes):
+            self.start(name, machine, code)
+
+    async def _run(self, process: Process, machine: Machine) -> None:
+        options = RunnerOptions(
+            lease=f"{int(LEASE_S * 1000)}ms", cache=machine.cache, concurrency=machine.concurrency, drain="3 seconds"
+        )
+        workflows = CODES[process.code]
+        app = App(process.surroundings, workflows=workflows, dispatcher=SimDispatcher(process), runner=options)
+        while True:
+            try:
+                await app.start()
+            except (StoreUnavailableError, StoreConflictError):
+                await asyncio.sleep(1)  # its supervisor tries again
+            else:
+                break
+        process.app = app
+
+    async def _serve_ticks(self, process: Process, machine: Machine) -> None:
+        """A serverless host: each tick is a request of somebody's clock (B9)."""
+        app = App(
+            process.surroundings,
+            workflows=CODES[process.code],
+            dispatcher=None,
+            runner=RunnerOptions(cache=machine.cache),
+        )
+        running: set[asyncio.Task[Any]] = set()
+
+        async def tick() -> None:
+            try:
+                await app.tick(5)
+            except (StoreUnavailableError, StoreConflictError):
+                pass
+
+        def arrived() -> None:
+            if len(running) < 3:
+                task = process.spawn(tick(), "tick")
+                running.add(task)
+                task.add_done_callback(running.discard)
+
+        process.app = app
+        while True:
+            self.world.send(process, "tick", arrived)
+            await asyncio.sleep(TICK_EVERY_S)
+
+    # --- clients
+
+    def client(self, number: int, commands: tuple[Command, ...]) -> None:
+        """A client that does one thing after the other."""
+        process = self.world.process(f"c{number}", "host-9")
+        self.clients.append(process)
+        self.busy_clients += 1
+        process.spawn(self._client(process, commands), "client")
+
+    async def _client(self, process: Process, commands: tuple[Command, ...]) -> None:
+        app = App(process.surroundings, workflows=CODES["current"], dispatcher=None)
+        process.app = app
+        for command in commands:
+            if command.after_ms:
+                await asyncio.sleep(command.after_ms / 1000)
+            await process.gate("client", command.verb)
+            done: asyncio.Future[None] = process.loop.create_future()
+            operation = Operation(command, self.oracle.ghost.seen)
+            self.operations.append(operation)
+            other = next((each for each in self.servers() if each.name == command.via and each.app is not None), None)
+            where = process if other is None or other.draining else other
+            task = where.spawn(self._operate(where.app, operation), command.verb)
+            if where is process:
+                await task
+            else:
+                where.on_end.append(lambda done=done: done.done() or done.set_result(None))
+                task.add_done_callback(lambda _, done=done: done.done() or done.set_result(None))
+                await done
+        self.busy_clients -= 1
+
+    async def _operate(self, app: Any, operation: Operation) -> None:
+        try:
+            operation.answer = await _VERBS[operation.command.verb](app, operation.command)
+            operation.outcome = "ok"
+        except StoreUnavailableError:
+            operation.outcome = "unknown"
+        except KeepstepError as error:
+            operation.outcome = error.code
+        operation.answered = self.oracle.ghost.seen
+
+
+Verb = Callable[[Any, Command], Any]
+
+
+async def _create(app: Any, command: Command) -> str:
+    made = await app.workflows.PLAY.create(command.instance, command.args[0])
+    return made.id
+
+
+async def _event(app: Any, command: Command) -> bool:
+    kind, payload, event_id = command.args
+    accepted = await app.workflows.PLAY.instance(command.instance).send_event(kind, payload, id=event_id)
+    return accepted.duplicate
+
+
+async def _oversize(app: Any, command: Command) -> None:
+    await app.workflows.PLAY.instance(command.instance).send_event("go", "x" * 2_000_000)
+
+
+async def _status(app: Any, command: Command) -> str:
+    return (await app.workflows.PLAY.instance(command.instance).status()).status.value
+
+
+def _plain(name: str) -> Verb:
+    async def verb(app: Any, command: Command) -> None:
+        await getattr(app.workflows.PLAY.instance(command.instance), name)()
+
+    return verb
+
+
+_VERBS: dict[str, Verb] = {
+    "create": _create,
+    "event": _event,
+    "oversize": _oversize,
+    "status": _status,
+    "cancel": _plain("cancel"),
+    "terminate": _plain("terminate"),
+    "pause": _plain("pause"),
+    "resume": _plain("resume"),
+    "restart": _plain("restart"),
+    "retry": _plain("retry_failed_step"),
+}

@@ -1,0 +1,101 @@
+"""A process's store: the engine's own SQLite executor, whose transactions stop at the world's gates."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from keepstep.store.api import Mode
+from keepstep.store.script import Script
+from keepstep.store.sqlite import GatePoint, SqliteStore
+
+if TYPE_CHECKING:
+    from keepstep_testing.sim.process import Process
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_MS = 2_000
+
+
+class Transaction:
+    """One transaction on its way.
+
+    Attributes:
+        process: whose.
+        label: what it is.
+        mode: whether it writes.
+        boundaries: what a group commit carries.
+    """
+
+    __slots__ = ("boundaries", "label", "mode", "process")
+
+    def __init__(self, process: Process, label: str, mode: str) -> None:
+        self.process = process
+        self.label = label
+        self.mode = mode
+        self.boundaries: Any = ()
+
+
+class SimStore(SqliteStore):
+    """See the module's head.
+
+    A write stops before it begins, before COMMIT where a fault or the schedule asks for that, and before its answer
+    arrives. A read stops before its answer arrives, so that answers may be old.
+    """
+
+    def __init__(self, process: Process) -> None:
+        database = process.world.database
+        super().__init__(
+            database.path,
+            clock=process.world.clock,
+            busy_timeout_ms=BUSY_TIMEOUT_MS,
+            slow_commit_ms=None,
+            gate=self._pass,
+            connect=database.connect,
+        )
+        self._process = process
+        self._under_way: dict[asyncio.Task[Any] | None, Transaction] = {}
+
+    async def transaction(self, label: str, script: Script[T], mode: Mode = "write") -> T:
+        """See :class:`keepstep.store.api.Store`."""
+        process = self._process
+        transaction = Transaction(process, label, mode)
+        transaction.boundaries, process.planned = process.planned, ()
+        task = asyncio.current_task()
+        outer = self._under_way.get(task)
+        self._under_way[task] = transaction
+        try:
+            return await super().transaction(label, script, mode)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            process.world.failed(transaction, error)
+            raise
+        finally:
+            process.world.unlocked(process)
+            if outer is None:
+                self._under_way.pop(task, None)
+            else:
+                self._under_way[task] = outer
+
+    async def listen(self, on_hint: Callable[[], None]) -> None:
+        """Hints are messages of the world's."""
+        self._process.on_hint = on_hint
+
+    async def _pass(self, label: str, point: GatePoint) -> None:
+        process = self._process
+        world = process.world
+        transaction = self._under_way[asyncio.current_task()]
+        reads = transaction.mode == "read"
+        if point == "begin":
+            if not reads or world.locked_by(process):
+                await process.gate(f"{label}:begin")
+            world.lock(process)
+        elif point == "commit":
+            if not reads and world.stops_at_commit(process, label):
+                await process.gate(f"{label}:commit")
+        else:
+            world.unlocked(process)
+            world.committed(transaction)
+            await process.gate(f"{label}:committed")

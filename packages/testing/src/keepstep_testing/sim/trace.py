@@ -1,0 +1,34 @@
+"""What happened, in order, for people: time, actor, gate, what was seen. A digest of it tells whether two runs agree."""
+
+from __future__ import annotations
+
+import zlib
+
+
+class Trace:
+    """A list of lines; only the digest is kept unless ``wanted``.
+
+    Args:
+        wanted: keep the lines.
+    """
+
+    def __init__(self, *, wanted: bool = False) -> None:
+        self.wanted = wanted
+        self.lines: list[tuple[int, str, str, str]] = []
+        self._digest = 0
+
+    def add(self, us: int, actor: str, label: str, facts: str = "") -> None:
+        """One more line."""
+        self._digest = zlib.crc32(f"{us} {actor} {label} {facts}".encode(), self._digest)
+        if self.wanted:
+            self.lines.append((us, actor, label, facts))
+
+    @property
+    def digest(self) -> int:
+        """Equal for equal traces."""
+        return self._digest
+
+    def text(self, last: int | None = None) -> str:
+        """The lines, the newest ``last`` of them."""
+        lines = self.lines if last is None else self.lines[-last:]
+        return "\n".join(f"{us / 1e6:12.6f}  {actor:<10} {label:<24} {facts}" for us, actor, label, facts in lines)
