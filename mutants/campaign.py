@@ -14,6 +14,22 @@ from mutants.fault import Mutant, StaleError, mutated
 from mutants.judges import Judge, Verdict, simulation, tests
 from mutants.sandbox import Sandbox, sandbox
 
+_TESTS = "packages/core/tests"
+TESTS = {
+    "kernel": (f"{_TESTS}/kernel",),
+    "loop": (f"{_TESTS}/loop",),
+    "engine": (f"{_TESTS}/engine/test_committer.py", f"{_TESTS}/engine"),
+    "store": (
+        f"{_TESTS}/store/test_claims.py",
+        f"{_TESTS}/store/test_leases.py",
+        f"{_TESTS}/store/test_defects.py",
+        f"{_TESTS}/store/test_plans.py",
+    ),
+}
+"""The unit tests of each layer of which something is changed, the likeliest first."""
+TESTS_S = 300.0
+"""For the unit tests of a layer."""
+
 FALSE_ALARM = "the engine as it is does not pass: {by} {detail}"
 
 
@@ -76,9 +92,13 @@ class Campaign:
         with sandbox() as box:
             for name, judge in judges.items():
                 verdict = judge(box)
-                print(f"control: {name}: {verdict.state} {verdict.seconds:.0f} s", file=sys.stderr, flush=True)
+                print(
+                    f"control: {name}: {verdict.state} {verdict.seconds:.0f} s", file=sys.stderr, flush=True
+                )
                 if verdict.state != "survived":
-                    raise FalseAlarmError(f"{name}: {FALSE_ALARM.format(by=verdict.by, detail=verdict.detail)}")
+                    raise FalseAlarmError(
+                        f"{name}: {FALSE_ALARM.format(by=verdict.by, detail=verdict.detail)}"
+                    )
 
     def _all(self, jobs: Sequence[Job]) -> Iterator[Judged]:
         boxes: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
@@ -115,4 +135,4 @@ class Campaign:
 
 def layer_tests(layer: str) -> Judge:
     """The unit tests of a layer."""
-    return tests([f"packages/core/tests/{layer}"])
+    return tests(TESTS[layer], TESTS_S)

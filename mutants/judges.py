@@ -17,7 +17,6 @@ State = Literal["killed", "survived", "timeout", "broken", "stale"]
 
 BEGIN_S = 20.0
 """What a judge may take beyond its time: to begin, and to end the schedule that it plays."""
-TESTS_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def simulation(seconds: float) -> Judge:
     return judge
 
 
-def tests(paths: Sequence[str], seconds: float = TESTS_S) -> Judge:
+def tests(paths: Sequence[str], seconds: float) -> Judge:
     """Run these tests, until the first that fails."""
 
     def judge(box: Sandbox) -> Verdict:

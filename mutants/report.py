@@ -53,18 +53,24 @@ def automatic(judged: Sequence[Judged], seconds: float, seed: int, of: int) -> s
     counts = Counter(map(_how, judged))
     caught = sum(each.caught for each in judged)
     reasoned = sum(not each.caught and each.mutant.name in REASONS for each in judged)
+    of_what = (
+        f"A sample (seed {seed}) of {len(judged)} of the {of:,} small changes of {', '.join(f'`{f}`' for f in FILES)}. "
+        f"The simulation has {seconds:g} s for each; what passes is left to the unit tests of its layer. {about()}"
+    )
+    share = (
+        f"{caught} of {len(judged)} ({100 * caught / max(1, len(judged)):.0f} %) were noticed; of those that are "
+        f"another program to somebody, {caught} of {len(judged) - reasoned}."
+    )
     lines = [
         "## Automatic",
         "",
-        f"A sample (seed {seed}) of {len(judged)} of the {of:,} small changes of {', '.join(f'`{f}`' for f in FILES)}. "
-        f"The simulation has {seconds:g} s for each; what passes is left to the unit tests of its layer. {about()}",
+        of_what,
         "",
         "| noticed by | mutants |",
         "|---|--:|",
         *(f"| {how} | {counts[how]} |" for how in _HOWS if counts[how]),
         "",
-        f"{caught} of {len(judged)} ({100 * caught / max(1, len(judged)):.0f} %) were noticed; of those that are "
-        f"another program to somebody, {caught} of {len(judged) - reasoned}.",
+        share,
         "",
         "### Survivors",
         "",

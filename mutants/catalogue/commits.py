@@ -10,9 +10,14 @@ _FAILED = 'log.warning("commit of %d runs is tried again: %s", len(group), error
 COMMITS = (
     mutant(
         "guard-dropped",
-        "a boundary of a task's owner is written without comparing fence, wake-ups or version",
-        "B3 B6",
-        "1 6 22",
+        "a boundary is written whoever owns the task by now",
+        "B3",
+        "1 6",
+        (
+            "store/boundaries.py",
+            '.where(task.c.owner + fixed(0) == bindparam("runner"), _LEASE)',
+            ".where(_LEASE)",
+        ),
         ("store/boundaries.py", "and _fits(each, *read)", "and read"),
     ),
     mutant(
@@ -81,7 +86,11 @@ COMMITS = (
         "C5",
         "12 38",
         ("engine/committer.py", _FAILED, "return GroupResult(frozenset(), epoch_held=True)"),
-        ("engine/advancer.py", "            self._on_doubt(execution.run.id)\n        elif verdict", "            pass\n        elif verdict"),
+        (
+            "engine/advancer.py",
+            "            self._on_doubt(execution.run.id)\n        elif verdict",
+            "            pass\n        elif verdict",
+        ),
     ),
     mutant(
         "unknown-verb-is-failure",

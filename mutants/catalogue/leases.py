@@ -7,9 +7,16 @@ from mutants.fault import mutant
 LEASES = (
     mutant(
         "fence-by-owner-only",
-        "a boundary is let through to whoever owns the task, under whichever claim it was planned",
+        "a boundary is let through to whoever owns the task, whatever came after it was planned",
+        "B3 B6",
+        "1 6 22",
+        ("store/boundaries.py", "and _fits(each, *read)", "and read"),
+    ),
+    mutant(
+        "fence-not-compared",
+        "a boundary is let through under another claim of the same runner",
         "B3",
-        "1 6",
+        "1",
         ("store/boundaries.py", "boundary.fence == fence", "True"),
     ),
     mutant(
@@ -147,15 +154,10 @@ LEASES = (
     ),
     mutant(
         "lease-not-watched",
-        "a runner that cannot renew its lease goes on starting steps after its end",
+        "a runner that cannot renew its lease goes on starting steps for a lease too long",
         "B4",
-        "2 34",
-        ("engine/leases.py", "if self.held and self._seams", "if not self.held and self._seams"),
-        (
-            "engine/leases.py",
-            "if self._seams.clock.monotonic() >= self._ends - self._margin():\n                self.lose",
-            "if False:\n                self.lose",
-        ),
+        "B4",
+        ("engine/leases.py", "return self._lease_ms / 10_000", "return -self._lease_ms / 1000"),
     ),
     mutant(
         "strangers-kept",
@@ -165,15 +167,47 @@ LEASES = (
         ("engine/news.py", "        if lasting:\n", "        if False:\n"),
     ),
     mutant(
-        "released-without-giving-back",
-        "a drained runner leaves its tasks owned, and goes on renewing its lease",
+        "lease-renewed-after-release",
+        "a heartbeat takes back the tasks that its runner has released since it claimed them",
         "B2",
-        "7 38 41",
+        "4 11",
+        (
+            "store/claims.py",
+            "    run_ids = [row[0] for row in tasks]\n",
+            "    run_ids = [row[0] for row in tasks]\n    _taken.setdefault(runner_id, set()).update(run_ids)\n",
+        ),
+        (
+            "store/claims.py",
+            "    return found[0][0] if found else None\n",
+            """    if found:
+        yield Call(KEEP, {"runner": runner_id, "run_ids": sorted(_taken.get(runner_id, ()))})
+    return found[0][0] if found else None
+""",
+        ),
+        (
+            "store/claims.py",
+            "def renew(",
+            """_taken: dict[int, set[int]] = {}
+KEEP = Statement(
+    task.update()
+    .where(among(task.c.run_id, ids("run_ids")), task.c.owner.is_(None))
+    .values(owner=bindparam("runner")),
+    "keep",
+)
+
+
+def renew(""",
+        ),
+    ),
+    mutant(
+        "tasks-left-behind-by-a-drain",
+        "a runner that stops in order leaves what it holds owned, until its lease has ended",
+        "B2",
+        "41",
         (
             "store/claims.py",
             'yield Call(GIVE_BACK, {"runner": runner_id})',
             'yield Call(LOOK_HELD, {"runner": runner_id})',
         ),
-        ("engine/leases.py", "await self._stop_renewing()\n        self.held = False", "pass"),
     ),
 )

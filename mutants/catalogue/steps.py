@@ -56,7 +56,11 @@ STEPS = (
         "outside services see another idempotency key at each attempt",
         "B8",
         "16",
-        ("authoring/context.py", "/{self.run_number}/{self.step_key}", "/{self.run_number}/{self.step_key}/{self.attempt}"),
+        (
+            "authoring/context.py",
+            "/{self.run_number}/{self.step_key}",
+            "/{self.run_number}/{self.step_key}/{self.attempt}",
+        ),
     ),
     mutant(
         "result-of-a-pause-lost",

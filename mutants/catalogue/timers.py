@@ -28,7 +28,11 @@ TIMERS = (
         "whatever wakes a run makes its timers fire",
         "D3",
         "24",
-        ("kernel/settle.py", "command.due_at is not None and command.due_at <= now", "command.due_at is not None"),
+        (
+            "kernel/settle.py",
+            "command.due_at is not None and command.due_at <= now",
+            "command.due_at is not None",
+        ),
     ),
     mutant(
         "deadlines-by-the-runners-clock",

@@ -1,0 +1,38 @@
+"""``python -m mutants.playing SECONDS``: play seed after seed, from 1, until one fails or the time is over; in a judge's process."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+import mutants.origin  # noqa: F401  # refuses an engine that is not the mutant's
+from keepstep_testing.sim.campaign import Campaign
+
+
+def main(seconds: float) -> None:
+    """Play, and print one line of JSON."""
+    campaign = Campaign()
+    ends = time.monotonic() + seconds
+    by = detail = ""
+    seed = 0
+    while not by and time.monotonic() < ends:
+        seed += 1
+        by, detail = _played(campaign, seed)
+    found = {"by": by, "detail": detail, "schedules": seed}
+    sys.stdout.write(f"\nVERDICT {json.dumps(found)}\n")
+
+
+def _played(campaign: Campaign, seed: int) -> tuple[str, str]:
+    """Which invariant a seed breaks, and how; empty = none."""
+    try:
+        violation = campaign.play_seed(seed).violation
+    except Exception as error:  # noqa: BLE001  # the engine's defect breaks the harness itself
+        return "the harness", f"{type(error).__name__}: {error}"
+    if violation is not None:
+        return violation.rule, violation.text
+    return ("45", "two runs of one seed differ") if campaign.unequal else ("", "")
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]))
