@@ -210,12 +210,12 @@ class Advancer:
             return  # the lease went, and everything with it (B4)
         for attempt in startable:
             execution.start(attempt, self._clock.now_ms())
+            probe("attempt", execution=execution, key=attempt.command.key, number=attempt.number)
             self.callbacks.start(attempt, self._attempt(execution, attempt))
         self._alarms.set(execution)
         pass_turn(execution)
 
     async def _attempt(self, execution: Execution, attempt: Attempt) -> None:
-        probe("attempt", execution=execution, key=attempt.command.key, number=attempt.number)
         try:
             if attempt.command.kind is StepKind.TRANSACTION:
                 await self._transaction(execution, attempt, None)

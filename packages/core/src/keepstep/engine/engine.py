@@ -260,8 +260,9 @@ class Engine:
         return False
 
     async def _next_due(self, names: Sequence[str]) -> tuple[int, int | None]:
+        asked_at = self.clock.monotonic()
         now, earliest = await self.read("next_due", partial(next_due, names))
-        self.clock.observe(now)
+        self.clock.observe(now, asked_at)
         return now, earliest
 
     # --- inside

@@ -164,10 +164,11 @@ class Hooks:
             hungry = [name for name in self._order if self._busy[name] < self._most[name]]
             free = self._options.hooks - len(self._under_way)
             self._more = free <= 0 or len(hungry) < len(self._order)
+            asked_at = self._clock.monotonic()
             first = await self._first_due(hungry) if free > 0 else None
             if first is None:
                 return None
-            self._clock.observe(first.now)
+            self._clock.observe(first.now, asked_at)
             ready = [name for name in hungry if first.dues.get(name, first.now + 1) <= first.now]
             if not ready:
                 return min(first.dues.values())

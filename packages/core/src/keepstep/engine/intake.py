@@ -74,8 +74,9 @@ class Intake:
         script = claim(self._store.dialect, runner_id, lease.epoch, limit, self._parts.registry.names)
         self._expected += limit
         try:
+            asked_at = self._parts.clock.monotonic()
             claims = await self._store.transaction("claim", script)
-            self._parts.clock.observe(claims.now)
+            self._parts.clock.observe(claims.now, asked_at)
             loaded = await self._load_all(claims)
         finally:
             self._expected -= limit

@@ -65,7 +65,7 @@ class Lease:
         now = self._clock.now_ms()
         record = RunnerRecord(runner_id, 1, now + self._lease_ms, self._seams.host, self._seams.pid, now)
         script = register_runner(record, self._lease_ms)
-        self._clock.observe(await self._store.transaction("register", script))
+        self._clock.observe(await self._store.transaction("register", script), before)
         self.runner_id, self.epoch, self.held = runner_id, 1, True
         self._ends = before + self._lease_ms / 1000
         probe("registered", runner_id=runner_id)
@@ -158,7 +158,7 @@ class Lease:
             until = await self._store.transaction("renew", script)
         if until is None:
             return False
-        self._clock.observe(until - self._lease_ms)
+        self._clock.observe(until - self._lease_ms, before)
         self._ends = before + self._lease_ms / 1000
         return True
 

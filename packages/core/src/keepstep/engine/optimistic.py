@@ -126,7 +126,9 @@ class _Ticking:
         """Advance by one boundary; whether this tick's write was the one that counted."""
         execution = self._execution
         execution.settle(self._clock.now_ms())
-        if not self._written and not execution.pending:
+        # A line of the log waits for a boundary with more to it: by itself it would raise the fence, and put out of
+        # the race another tick that executes the step before which the body logs.
+        if not self._written and not execution.pending.decides:
             startable = execution.startable()
             if any(each.command.journal_intent and not each.intent_stored for each in startable):
                 if not await self._commit(intents=True):

@@ -36,6 +36,11 @@ class Pending:
     def __bool__(self) -> bool:
         return bool(self.rows or self.consumed or self.logs)
 
+    @property
+    def decides(self) -> bool:
+        """Whether something waits that a step may depend on (A7): anything but lines of the log."""
+        return bool(self.rows or self.consumed)
+
     def put(self, row: StepRecord) -> None:
         """Write this row."""
         self.rows[row.key] = row

@@ -87,14 +87,16 @@ def _host_name() -> str:
     return "-".join(parts)
 
 
-STEP_BACK_MS = 1_000
+CAUTION = 0.9995
+"""How much slower than this machine's clock database time is taken to pass: clocks are slewed by up to 500 ppm."""
 
 
 class DatabaseClock:
     """This process's estimate of database time: never ahead of it, so nothing fires early (B5, D3).
 
     Each answer of the database carries its time; it is taken at the answer's arrival, later than it was read, and
-    moved on by the monotonic clock. Runners decide with it only what the database has confirmed or will check.
+    moved on by the monotonic clock, a little slower than that: it may itself be fast. Runners decide with it only what
+    the database has confirmed or will check.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -102,16 +104,23 @@ class DatabaseClock:
         self._base_ms = clock.now_ms()
         self._at = clock.monotonic()
 
-    def observe(self, db_now_ms: int) -> None:
+    def monotonic(self) -> float:
+        """The process's monotonic clock: when a question is asked, for :meth:`observe`."""
+        return self._clock.monotonic()
+
+    def observe(self, db_now_ms: int, asked_at: float) -> None:
         """Take in the database's own time, as just answered.
 
-        An answer that took long says less than the estimate, which was never ahead: the later of the two holds. An
-        answer from a whole second before it means that the database's clock was set back.
+        An answer that took long says less than the estimate: the later of the two holds, unless the estimate was
+        ahead of the answer already when the question was asked (by :meth:`monotonic`).
         """
-        if db_now_ms >= self.now_ms() or db_now_ms < self.now_ms() - STEP_BACK_MS:
+        if db_now_ms >= self.now_ms() or db_now_ms < self._at_ms(asked_at):
             self._base_ms = db_now_ms
             self._at = self._clock.monotonic()
 
     def now_ms(self) -> int:
         """The estimate, in milliseconds UTC."""
-        return self._base_ms + int((self._clock.monotonic() - self._at) * 1000)
+        return self._at_ms(self._clock.monotonic())
+
+    def _at_ms(self, monotonic: float) -> int:
+        return self._base_ms + int((monotonic - self._at) * CAUTION * 1000)

@@ -115,10 +115,14 @@ class Database:
                 connection.execute("ROLLBACK")
             self._spare.append(connection)
 
-    def reset(self) -> None:
-        """Empty: what the last schedule left goes, whoever had connections has none."""
+    def cut(self) -> None:
+        """Take all connections back; what was not committed is rolled back."""
         for connection in list(self._out):
             self._take_back(connection)
+
+    def reset(self) -> None:
+        """Empty: what the last schedule left goes, whoever had connections has none."""
+        self.cut()
         self._oracle.execute("BEGIN")
         for name in self._tables:
             self._oracle.execute(f'DELETE FROM "{name}"')

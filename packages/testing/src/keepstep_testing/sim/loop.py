@@ -116,6 +116,22 @@ class SimLoop(asyncio.AbstractEventLoop):
         while timers and timers[0][0] <= us:
             self._ready.append(heapq.heappop(timers)[2])
 
+    def bury(self) -> None:
+        """The world has ended: end the tasks. What their ``finally`` does now changes nothing and is heard by nobody."""
+        self.stopped = True
+        while self.tasks:
+            task, _ = self.tasks.popitem()
+            task._log_destroy_pending = False  # noqa: SLF001  # pyright: ignore[reportAttributeAccessIssue]
+            coroutine = task.get_coro()
+            for _ in range(8):  # one that waits within its finally is closed again
+                try:
+                    coroutine.close()  # pyright: ignore[reportOptionalMemberAccess]
+                except BaseException:  # noqa: BLE001  # likewise
+                    continue
+                break
+        self._ready.clear()
+        self._timers.clear()
+
     # --- asyncio's interface
 
     def call_soon(

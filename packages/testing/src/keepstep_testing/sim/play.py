@@ -114,9 +114,11 @@ def write_own(session: Session, context: StepContext) -> str:
     return "written"
 
 
-async def reconciled(name: str, how: dict[str, Any], context: StepContext) -> str:  # noqa: ARG001
+async def reconciled(name: str, how: dict[str, Any], context: StepContext) -> str:
     """What a step with an intent does after a crash (B8)."""
     PROCESS.get().world.outside.called(context)  # pyright: ignore[reportAttributeAccessIssue]
+    if how.get("never"):
+        raise NonRetryableError(f"{name} cannot be done")
     return f"{name} done"
 
 

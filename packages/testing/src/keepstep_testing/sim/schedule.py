@@ -89,7 +89,9 @@ def play(scenario: Scenario, database: Database, *, wanted: bool = False) -> Res
             result.violation = violation
         except EndlessProcessError as error:
             result.violation = rules.Violation("39", str(error))
+    database.cut()
     _count(result, world, stage, database)
+    world.bury()
     return result
 
 

@@ -237,6 +237,13 @@ class World:
                 self.clock.us, transaction.process.name, transaction.label, f"{type(error).__name__}: {error}"
             )
 
+    def bury(self) -> None:
+        """The world has ended."""
+        self.database.cut()
+        self._options.clear()
+        for process in self.processes:
+            process.loop.bury()
+
     # --- crashes
 
     def crashed(self, process: Process, *, pid_dies: bool = True) -> None:

@@ -164,18 +164,6 @@ def events_are_stored_once(ghost: Ghost, stage: Stage) -> Iterator[str]:
             yield f"event {name}: accepted {sent[name]} times, in doubt {doubtful[name]}, stored {stored[name]}"
 
 
-@rule("34b", "F", "No effect begins after its run has ended from outside and its runner has seen it")
-def no_effects_after_the_end(ghost: Ghost, stage: Stage) -> Iterator[str]:
-    """Seen is: a step begins at most a lease after the end, on a runner that had not looked (E5, B4)."""
-    if "clock" in ghost.excused:
-        return
-    ends = {(run.instance_id, run.run_number): ghost.ended_at_ms.get(run.id) for run in ghost.runs.values()}
-    for effect in stage.outside.effects:
-        end = ends.get((effect.instance, effect.run))
-        if end is not None and effect.at_ms > end + stage.longest_stall_ms + 7_000:
-            yield f"step {effect.step} of {effect.instance} was called at {effect.at_ms}, the run had ended at {end}"
-
-
 @rule("41", "F", "Quiescence: no lease, no lock, no owner, no undelivered hook is left of what has ended")
 def nothing_is_left(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
     """After the runners have drained."""

@@ -66,6 +66,7 @@ class Ghost:
         planned: which claim a boundary was planned under, by the boundary's identity.
         attempts: attempts begun, by run and key.
         seen: commits so far.
+        early_ms: how early a machine may be whose clock runs faster than clocks do.
         excused: things that faults made legitimate, by name.
     """
 
@@ -94,6 +95,7 @@ class Ghost:
         self.number = 0
         self.seen = 0
         self.excused: set[str] = set()
+        self.early_ms = 0
 
     def buffered(self, run_id: int, kind: str | None = None) -> list[Any]:
         """Events of a run that nothing has consumed, oldest first."""

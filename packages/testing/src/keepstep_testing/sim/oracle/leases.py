@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from keepstep_testing.sim.oracle.ghost import Commit, Ghost
 from keepstep_testing.sim.oracle.rules import rule
 
+TAKEOVERS_MAX = 5
 OF_HOLDER = frozenset({"commit", "user"})
 """Transactions by which a runner writes boundaries."""
 
@@ -146,15 +148,19 @@ def stale_owners_write_nothing(ghost: Ghost, commit: Commit) -> Iterator[str]:
 
 @rule("36", "S", "A runner never owns more runs than its concurrency", "task")
 def concurrency_holds(ghost: Ghost, commit: Commit) -> Iterator[str]:
-    """Counted after the commit."""
-    limit = getattr(commit.process, "concurrency", None)
+    """Counted after the commit. What was claimed to be ended as a crash loop is in nobody's hands."""
+    limit = commit.process.concurrency
     if limit is None:
         return
-    owners = {run_id: task.owner for run_id, task in ghost.tasks.items()}
+    owners = {run_id: _in_hand(task) for run_id, task in ghost.tasks.items()}
     for _, old, new in commit.of["task"]:
-        owners[(new or old).run_id] = None if new is None else new.owner
+        owners[(new or old).run_id] = None if new is None else _in_hand(new)
     mine = ghost.held_by(commit.process)
     for runner in mine:
         owned = sum(owner == runner for owner in owners.values())
         if owned > limit:
             yield f"runner {runner} of {commit.process.name} owns {owned} runs, at most {limit}"
+
+
+def _in_hand(task: Any) -> int | None:
+    return None if task.takeovers >= TAKEOVERS_MAX else task.owner

@@ -84,7 +84,7 @@ class Model:
                 row = self._row("wait", name)
                 return "nothing" if row.status == "failed" else json.loads(row.result)["payload"]
             case ["gather", *branches]:
-                return [[self._play(each) for each in branch] for branch in self._in_order(branches)]
+                return self._gather(branches)
             case ["race", *branches]:
                 return self._race(branches)
             case ["try", inner]:
@@ -107,14 +107,29 @@ class Model:
 
     def _do(self, name: str, how: dict[str, Any]) -> str:
         row = self._row("do", name)
-        must_fail = bool(how.get("never")) or how.get("fails", 0) >= POLICY_ATTEMPTS
+        reconciles = bool(how.get("intent"))
+        must_fail = bool(how.get("never")) or (how.get("fails", 0) >= POLICY_ATTEMPTS and not reconciles)
         if must_fail or row.status == "failed":
             raise Failed(json.loads(row.error)["name"] if row.status == "failed" else "it must fail")
         return f"{name} done"
 
-    def _in_order(self, branches: list[list[Any]]) -> list[list[Any]]:
-        """A gather fails with the branch that failed first: play that one last of those that matter."""
-        return branches
+    def _gather(self, branches: list[list[Any]]) -> Any:
+        """All branches; when one has failed the others need not have come anywhere."""
+        values: list[Any] = []
+        failed: list[Failed] = []
+        missing: list[NotRecorded] = []
+        for branch in branches:
+            try:
+                values.append([self._play(each) for each in branch])
+            except Failed as failure:
+                failed.append(failure)
+            except NotRecorded as step:
+                missing.append(step)
+        if failed:
+            raise failed[0]
+        if missing:
+            raise missing[0]
+        return values
 
     def _race(self, branches: list[list[Any]]) -> Any:
         best: tuple[int, int, Any, str | None] | None = None

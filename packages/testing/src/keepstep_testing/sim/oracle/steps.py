@@ -52,7 +52,7 @@ def timers_are_not_early(ghost: Ghost, commit: Commit) -> Iterator[str]:
         if new is None or new.seq is None or (old is not None and old.seq is not None) or new.due_at is None:
             continue
         timed_out = new.event_type is not None and new.status == "failed"
-        if (new.key.rpartition(">")[2].startswith("sleep") or timed_out) and commit.now_ms < new.due_at:
+        if (new.key.rpartition(">")[2].startswith("sleep") or timed_out) and commit.now_ms + ghost.early_ms < new.due_at:
             yield f"{new.key} of run {new.run_id} is due at {new.due_at} and fired at {commit.now_ms}"
 
 
@@ -179,6 +179,8 @@ def on_attempt(
     stored = ghost.steps[run_id].get(key)
     if stored is not None and stored.seq is not None and not optimistic:
         raise Violation("13", f"step {key} of run {run_id} is recorded and runs again")
+    if execution.dropped:
+        raise Violation("34b", f"{process.name} starts step {key} of run {run_id}, which it has dropped")
     durable = max((row.seq for row in ghost.steps[run_id].values() if row.seq is not None), default=0)
     if execution.body.seq > durable:
         raise Violation(
@@ -188,7 +190,8 @@ def on_attempt(
     ghost.attempts[run_id, key].append(now_ms)
     if "clock" in ghost.excused:
         return
-    if stored is not None and stored.status == "retrying" and now_ms < (stored.due_at or 0):
+    late = stored is not None and stored.status == "retrying" and now_ms + ghost.early_ms < (stored.due_at or 0)
+    if late and not optimistic:  # two ticks of one run may meet: one of them writes (B9)
         raise Violation("17c", f"attempt {number} of {key} begins at {now_ms}, it is due at {stored.due_at}")
     if not optimistic:
         _check_holder(ghost, run_id, key, process, now_ms)
