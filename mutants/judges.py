@@ -15,8 +15,9 @@ from mutants.sandbox import Outcome, Sandbox
 
 State = Literal["killed", "survived", "timeout", "broken", "stale"]
 
-BEGIN_S = 20.0
-"""What a judge may take beyond its time: to begin, and to end the schedule that it plays."""
+PATIENCE = 4
+BEGIN_S = 30.0
+"""How much longer a judge may take on a busy machine; and what it needs to begin and to end the last schedule."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Verdict:
         state: ``timeout`` when the judge did not come to an end by itself, ``broken`` when it could not even begin.
         by: which invariant or test noticed; else what is to be said.
         schedules: how many were played; 0 when tests judged.
-        seconds: how long it took.
+        seconds: how long it took, for the simulation in seconds of the processor.
         detail: what the judge printed of the failure.
     """
 
@@ -47,10 +48,10 @@ Judge = Callable[[Sandbox], Verdict]
 
 
 def simulation(seconds: float) -> Judge:
-    """Play schedules for so long."""
+    """Play schedules for so many seconds of the processor."""
 
     def judge(box: Sandbox) -> Verdict:
-        outcome = box.run(["-m", "mutants.playing", str(seconds)], seconds + BEGIN_S)
+        outcome = box.run(["-m", "mutants.playing", str(seconds)], PATIENCE * seconds + BEGIN_S)
         if outcome.code is None:
             return Verdict("timeout", "the schedules did not end", seconds=outcome.seconds)
         said = re.search(r"^VERDICT (.*)$", outcome.output, re.MULTILINE)
@@ -58,7 +59,7 @@ def simulation(seconds: float) -> Judge:
             return _broken(outcome)
         found = json.loads(said[1])
         state: State = "killed" if found["by"] else "survived"
-        return Verdict(state, found["by"], found["schedules"], outcome.seconds, found["detail"])
+        return Verdict(state, found["by"], found["schedules"], found["seconds"], found["detail"])
 
     return judge
 

@@ -41,7 +41,7 @@ TIMERS = (
         "24 26",
         (
             "engine/seams.py",
-            "return self._base_ms + int((self._clock.monotonic() - self._at) * 1000)",
+            "return self._at_ms(self._clock.monotonic())",
             "return self._clock.now_ms()",
         ),
     ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from keepstep.engine.probe import probes
 from keepstep_testing.sim.database import Change
-from keepstep_testing.sim.oracle import endings, leases, outbox, rows, rules, steps  # noqa: F401  # each registers its rules
+from keepstep_testing.sim.oracle import endings, leases, outbox, parked, rows, rules, steps  # noqa: F401  # each registers its rules
 from keepstep_testing.sim.oracle.ghost import Commit, Ghost
 from keepstep_testing.sim.process import PROCESS
 from keepstep_testing.sim.store import Transaction
