@@ -419,6 +419,7 @@ OF_WORKLOAD = {
     "non-determinism": ("48", "the code contradicts what is recorded"),
     "failing step": ("–", "attempts of a step fail"),
     "hanging step": ("–", "an attempt of a step hangs until its timeout"),
+    "receiver fails": ("38", "the receiver of a hook answers 5xx"),
     "no cache": ("–", "bodies are replayed at every wake (A6)"),
     "optimistic ticks": ("41", "a second coordinator without a lease works on the same runs (B9)"),
 }

@@ -8,6 +8,7 @@ Ops, each a list: ``["do", name, how]`` · ``["sleep", name, ms]`` · ``["wait",
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ from sqlalchemy.orm import Session
 
 from keepstep import (
     EventTimeoutError,
+    Fragment,
+    HookContext,
     NonRetryableError,
     Retry,
     StepContext,
@@ -53,12 +56,16 @@ class Outside:
 
     Attributes:
         effects: all calls, in order.
+        hook_calls: deliveries begun, by the key of the step that triggered them.
+        hook_trouble: so many deliveries of each hook fail.
     """
 
     def __init__(self, ghost: Any, die: Callable[[Any], None]) -> None:
         self.ghost = ghost
         self.die = die
         self.effects: list[Effect] = []
+        self.hook_calls: Counter[str] = Counter()
+        self.hook_trouble = 0
 
     def called(self, context: StepContext) -> None:
         """A step called."""
@@ -74,6 +81,16 @@ class Outside:
                 process.world.clock.now_ms(),
             )
         )
+
+
+    async def delivered(self, context: HookContext, payload: str) -> None:
+        """A hook is delivered; now and then the receiver fails, or answers late."""
+        process = PROCESS.get()
+        self.hook_calls[payload] += 1
+        await process.gate("hook")
+        if self.hook_trouble and context.attempt <= self.hook_trouble:
+            raise ConnectionError("503: the receiver is overloaded")
+        self.ghost.delivered.add(int(context.id))
 
 
 async def act(name: str, how: dict[str, Any], context: StepContext) -> str:
@@ -122,72 +139,99 @@ async def reconciled(name: str, how: dict[str, Any], context: StepContext) -> st
     return f"{name} done"
 
 
-async def play_op(step: WorkflowStep, op: list[Any]) -> Any:
-    """Play one op; what it gives."""
-    match op:
-        case ["do", name, how]:
-            fn = act_in_thread if how.get("thread") else act
-            if how.get("intent"):
-                return await step.do(
-                    name, fn, name, how, retry=RETRY, timeout="20 seconds", journal_intent=True, reconcile=reconciled
-                )
-            return await step.do(name, fn, name, how, retry=RETRY, timeout="20 seconds")
-        case ["sleep", name, ms]:
-            await step.sleep(name, f"{ms}ms")
-            return "slept"
-        case ["wait", name, kind, ms]:
-            timeout = None if ms is None else f"{ms}ms"
-            try:
-                got = await step.wait_for_event(name, kind, timeout=timeout)
-            except EventTimeoutError:
-                return "nothing"
-            return got.payload
-        case ["gather", *branches]:
-            return await asyncio.gather(*(play_ops(step, each) for each in branches))
-        case ["race", *branches]:
-            return await race(step, branches)
-        case ["try", inner]:
-            try:
-                return await play_op(step, inner)
-            except StepFailedError as error:
-                return f"caught {error.name}"
-        case ["own", name]:
-            return await step.transaction(name, write_own)
-        case ["log", line]:
-            step.log.info(line)
-            return None
-        case ["again", ops]:
-            step.continue_as_new(ops)
-        case _:
-            raise ValueError(f"no such op: {op!r}")
+class Player:
+    """Plays ops in a body.
+
+    Args:
+        notify: the hook that ``["hook", …]`` triggers.
+        step: the run's steps.
+    """
+
+    def __init__(self, notify: Any, step: WorkflowStep) -> None:
+        self._notify = notify
+        self._step = step
+
+    async def all(self, ops: list[list[Any]]) -> list[Any]:
+        """Play ops in turn; what each gives."""
+        return [await self.one(op) for op in ops]
+
+    async def one(self, op: list[Any]) -> Any:
+        """Play one op."""
+        step = self._step
+        match op:
+            case ["do", name, how]:
+                return await self._do(name, how)
+            case ["sleep", name, ms]:
+                await step.sleep(name, f"{ms}ms")
+                return "slept"
+            case ["wait", name, kind, ms]:
+                return await self._wait(name, kind, ms)
+            case ["gather", *branches]:
+                return await asyncio.gather(*(self.all(each) for each in branches))
+            case ["race", *branches]:
+                return await self._race(branches)
+            case ["try", inner]:
+                try:
+                    return await self.one(inner)
+                except StepFailedError as error:
+                    return f"caught {error.name}"
+            case ["own", name]:
+                return await step.transaction(name, write_own)
+            case ["hook", name]:
+                return await step.do(name, self._trigger, name)
+            case ["log", line]:
+                step.log.info(line)
+                return None
+            case ["again", ops]:
+                step.continue_as_new(ops)
+            case _:
+                raise ValueError(f"no such op: {op!r}")
+
+    async def _do(self, name: str, how: dict[str, Any]) -> Any:
+        options: dict[str, Any] = {"retry": RETRY, "timeout": "20 seconds"}
+        if how.get("intent"):
+            options |= {"journal_intent": True, "reconcile": reconciled}
+        fn: Any = act_in_thread if how.get("thread") else act
+        return await self._step.do(name, fn, name, how, **options)
+
+    async def _wait(self, name: str, kind: str, ms: int | None) -> Any:
+        timeout = None if ms is None else f"{ms}ms"
+        try:
+            return (await self._step.wait_for_event(name, kind, timeout=timeout)).payload
+        except EventTimeoutError:
+            return "nothing"
+
+    async def _race(self, branches: list[list[Any]]) -> Any:
+        """The branch that is first; the others are cancelled."""
+        tasks = [asyncio.create_task(self.all(each)) for each in branches]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        first = next(n for n, task in enumerate(tasks) if task.done())
+        for task in tasks:
+            task.cancel()
+        return [first, tasks[first].result()]
+
+    def _trigger(self, name: str, context: StepContext) -> str:
+        """Leave an outbox row with the boundary."""
+        PROCESS.get().world.outside.called(context)  # pyright: ignore[reportAttributeAccessIssue]
+        context.tx.trigger_hook(self._notify, f"{context.idempotency_key}")
+        return f"{name} triggered"
 
 
-async def play_ops(step: WorkflowStep, ops: list[list[Any]]) -> list[Any]:
-    """Play ops in turn."""
-    return [await play_op(step, op) for op in ops]
+def _fragment(*, newer: bool) -> Fragment:
+    """One version of the code."""
+    fragment = Fragment("sim")
 
+    @fragment.hook(retry=Retry(max_attempts=20, delay="2 seconds", backoff="constant"), timeout="20 seconds")
+    async def notify(context: HookContext, payload: str) -> None:
+        await PROCESS.get().world.outside.delivered(context, payload)  # pyright: ignore[reportAttributeAccessIssue]
 
-async def race(step: WorkflowStep, branches: list[list[Any]]) -> Any:
-    """The branch that is first; the others are cancelled."""
-    tasks = [asyncio.create_task(play_ops(step, each)) for each in branches]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    first = next(n for n, task in enumerate(tasks) if task.done())
-    for task in tasks:
-        task.cancel()
-    return [first, tasks[first].result()]
+    @fragment.workflow(name="play")
+    async def play(event: WorkflowEvent[list[Any]], step: WorkflowStep) -> list[Any]:
+        if newer:
+            step.log.debug("newer")  # no record tells one version from the other
+        return await Player(notify, step).all(event.payload)
 
-
-@workflow(name="play")
-async def play(event: WorkflowEvent[list[Any]], step: WorkflowStep) -> list[Any]:
-    """Play the params."""
-    return await play_ops(step, event.payload)
-
-
-@workflow(name="play")
-async def newer_play(event: WorkflowEvent[list[Any]], step: WorkflowStep) -> list[Any]:
-    """Play the params; the next version of the code, which differs where no record tells."""
-    step.log.debug("newer")
-    return await play_ops(step, event.payload)
+    return fragment
 
 
 @workflow(name="other")
@@ -196,8 +240,8 @@ async def other(event: WorkflowEvent[None], step: WorkflowStep) -> None:  # noqa
 
 
 CODES: dict[str, dict[str, Any]] = {
-    "current": {"PLAY": play},
-    "newer": {"PLAY": newer_play},
-    "without": {"OTHER": other},
+    "current": {"fragments": [_fragment(newer=False)]},
+    "newer": {"fragments": [_fragment(newer=True)]},
+    "without": {"workflows": {"OTHER": other}},
 }
-"""Versions of the code, by name."""
+"""Versions of the code, by name: what an app is made of."""

@@ -99,6 +99,7 @@ class Scenario:
         deviations: follow these instead of a strategy.
         chaos_picks: how long the chaos lasts at most.
         calm: no faults and no preemptions: quality is judged, too.
+        hook_fails: so many deliveries of each hook fail.
     """
 
     seed: int
@@ -109,6 +110,7 @@ class Scenario:
     deviations: Deviations | None = None
     chaos_picks: int = 220
     calm: bool = False
+    hook_fails: int = 0
 
     def to_json(self) -> str:
         """As text; :func:`of_json` reads it."""
@@ -127,6 +129,7 @@ def of_json(text: str) -> Scenario:
         deviations=raw["deviations"],
         chaos_picks=raw["chaos_picks"],
         calm=raw["calm"],
+        hook_fails=raw["hook_fails"],
     )
 
 
@@ -155,6 +158,7 @@ def drawn(seed: int, draws: Draws | None = None, *, calm: bool = False) -> Scena
         _faults(draw),
         draw.pick(PORTFOLIO),
         chaos_picks=draw.pick((80, 160, 240, 320)),
+        hook_fails=draw.pick((0, 0, 0, 1, 2)),
     )
 
 
@@ -219,7 +223,7 @@ def _program(draw: Draws) -> list[Any]:
     return ops
 
 
-_OPS = ("do", "do", "do", "sleep", "wait", "gather", "try", "race", "own", "log")
+_OPS = ("do", "do", "do", "sleep", "wait", "gather", "try", "race", "own", "hook", "log")
 
 
 def _op(draw: Draws, counter: list[int], depth: int) -> list[Any]:
@@ -238,8 +242,8 @@ def _op(draw: Draws, counter: list[int], depth: int) -> list[Any]:
             return [kind, *branches]
         case "try":
             return ["try", ["do", name, _how(draw, never=True)]]
-        case "own":
-            return ["own", name]
+        case "own" | "hook":
+            return [kind, name]
         case "log":
             return ["log", name]
         case _:

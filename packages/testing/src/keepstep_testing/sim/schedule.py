@@ -120,8 +120,11 @@ def _perform(scenario: Scenario, world: World, stage: Stage, result: Result) -> 
         return stage.oracle.violation is not None
 
     def done() -> bool:
-        return broken() or (stage.busy_clients == 0 and not ghost.live())
+        return broken() or (
+            stage.busy_clients == 0 and not ghost.live() and not ghost.undelivered()
+        )
 
+    stage.outside.hook_trouble = scenario.hook_fails
     for number, machine in enumerate(scenario.machines, 1):
         stage.start(f"{machine.kind[0]}{number}", machine)
     for number, commands in enumerate(scenario.clients, 1):
@@ -169,6 +172,7 @@ def _of_workload(scenario: Scenario, stage: Stage) -> Counter[str]:
     if len(created) >= 6:
         fired["burst"] += 1
     text = str([operation.command.args for operation in stage.operations if operation.command.verb == "create"])
+    fired["receiver fails"] += bool(scenario.hook_fails and stage.outside.hook_calls)
     for word, kind in (("fails", "failing step"), ("hangs", "hanging step"), ("poison", "poison step")):
         fired[kind] += word in text
     return +fired

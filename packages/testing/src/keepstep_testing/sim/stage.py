@@ -137,11 +137,11 @@ class Stage:
         operator.spawn(self._resume_what_is_paused(operator), "operator")
 
     async def _resume_what_is_paused(self, operator: Process) -> None:
-        app = App(operator.surroundings, workflows=CODES["current"], dispatcher=None)
+        app = App(operator.surroundings, dispatcher=None, **CODES["current"])
         while True:
             for run in self.oracle.ghost.live():
                 if run.status == "paused" or run.pause_requested:
-                    await app.workflows.PLAY.instance(run.instance_id).resume()
+                    await app.sim.workflows.play.instance(run.instance_id).resume()
             await asyncio.sleep(20)
 
     def stop_all(self) -> None:
@@ -166,10 +166,13 @@ class Stage:
 
     async def _run(self, process: Process, machine: Machine) -> None:
         options = RunnerOptions(
-            lease=f"{int(LEASE_S * 1000)}ms", cache=machine.cache, concurrency=machine.concurrency, drain="3 seconds"
+            lease=f"{int(LEASE_S * 1000)}ms",
+            hook_lease=f"{int(LEASE_S * 1000)}ms",
+            cache=machine.cache,
+            concurrency=machine.concurrency,
+            drain="3 seconds",
         )
-        workflows = CODES[process.code]
-        app = App(process.surroundings, workflows=workflows, dispatcher=SimDispatcher(process), runner=options)
+        app = App(process.surroundings, dispatcher=SimDispatcher(process), runner=options, **CODES[process.code])
         while True:
             try:
                 await app.start()
@@ -183,9 +186,9 @@ class Stage:
         """A serverless host: each tick is a request of somebody's clock (B9)."""
         app = App(
             process.surroundings,
-            workflows=CODES[process.code],
             dispatcher=None,
-            runner=RunnerOptions(cache=machine.cache),
+            runner=RunnerOptions(cache=machine.cache, hook_lease=f"{int(LEASE_S * 1000)}ms"),
+            **CODES[process.code],
         )
         running: set[asyncio.Task[Any]] = set()
 
@@ -216,7 +219,7 @@ class Stage:
         process.spawn(self._client(process, commands), "client")
 
     async def _client(self, process: Process, commands: tuple[Command, ...]) -> None:
-        app = App(process.surroundings, workflows=CODES["current"], dispatcher=None)
+        app = App(process.surroundings, dispatcher=None, **CODES["current"])
         process.app = app
         for command in commands:
             if command.after_ms:
@@ -251,27 +254,27 @@ Verb = Callable[[Any, Command], Any]
 
 
 async def _create(app: Any, command: Command) -> str:
-    made = await app.workflows.PLAY.create(command.instance, command.args[0])
+    made = await app.sim.workflows.play.create(command.instance, command.args[0])
     return made.id
 
 
 async def _event(app: Any, command: Command) -> bool:
     kind, payload, event_id = command.args
-    accepted = await app.workflows.PLAY.instance(command.instance).send_event(kind, payload, id=event_id)
+    accepted = await app.sim.workflows.play.instance(command.instance).send_event(kind, payload, id=event_id)
     return accepted.duplicate
 
 
 async def _oversize(app: Any, command: Command) -> None:
-    await app.workflows.PLAY.instance(command.instance).send_event("go", "x" * 2_000_000)
+    await app.sim.workflows.play.instance(command.instance).send_event("go", "x" * 2_000_000)
 
 
 async def _status(app: Any, command: Command) -> str:
-    return (await app.workflows.PLAY.instance(command.instance).status()).status.value
+    return (await app.sim.workflows.play.instance(command.instance).status()).status.value
 
 
 def _plain(name: str) -> Verb:
     async def verb(app: Any, command: Command) -> None:
-        await getattr(app.workflows.PLAY.instance(command.instance), name)()
+        await getattr(app.sim.workflows.play.instance(command.instance), name)()
 
     return verb
 

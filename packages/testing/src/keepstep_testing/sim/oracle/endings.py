@@ -107,6 +107,35 @@ def _copied(ghost: Ghost, run: Any, row: Any) -> bool:
     return (run.id, row.key) not in ghost.attempts
 
 
+@rule("27b", "F", "There is one hook's row for each step that triggered one")
+def hooks_are_there_once(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+    """By the step's key, which the payload is."""
+    found = Counter(json.loads(hook.payload) for hook in ghost.hooks.values())
+    wanted: Counter[str] = Counter()
+    for run in ghost.runs.values():
+        for row in ghost.steps[run.id].values():
+            if row.status == "completed" and (row.result or "").endswith(' triggered"') and not _copied(ghost, run, row):
+                wanted[f"{run.workflow}/{run.instance_id}/{run.run_number}/{row.key}"] += 1
+    for key in found.keys() | wanted.keys():
+        if found[key] != wanted[key]:
+            yield f"{key} has {found[key]} rows, and is recorded {wanted[key]} times"
+
+
+@rule("28b", "L", "Every hook is delivered in the fair phase, or its attempts are used up")
+def hooks_arrive(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+    """At least once (F1)."""
+    for hook in ghost.undelivered():
+        yield f"hook {hook.id} is still {hook.status}, attempt {hook.attempt}, due at {hook.run_at}"
+
+
+@rule("30", "Q", "A calm run delivers each hook once")
+def calm_hooks_arrive_once(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+    """No redelivery."""
+    for key, count in stage.outside.hook_calls.items():
+        if count > 1:
+            yield f"the hook of {key} was delivered {count} times in a calm run"
+
+
 @rule("18", "F", "Poison ends as a crash loop, after exactly its budget of takeovers (B7)")
 def poison_is_contained(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
     """And nothing else does."""

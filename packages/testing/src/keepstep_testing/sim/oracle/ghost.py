@@ -113,6 +113,10 @@ class Ghost:
         """The newest runs that have not ended."""
         return [each for each in self.runs.values() if each.status not in TERMINAL]
 
+    def undelivered(self) -> list[Any]:
+        """Hooks that are to be delivered."""
+        return [each for each in self.hooks.values() if each.status in {"pending", "delivering"}]
+
     def held_by(self, process: Process) -> set[int]:
         """Ids of the runners that a process registered."""
         return {runner for runner, owner in self.process_of.items() if owner is process}

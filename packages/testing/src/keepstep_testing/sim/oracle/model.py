@@ -97,7 +97,7 @@ class Model:
                 return "written"
             case ["hook", name]:
                 self._row("do", name)
-                return "triggered"
+                return f"{name} triggered"
             case ["log", _]:
                 return None
             case ["again", ops]:
