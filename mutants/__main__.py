@@ -47,7 +47,7 @@ def _by_hand(given: argparse.Namespace) -> int:
     judged = _told(Campaign(given.seconds, given.jobs).by_hand(wanted), given.log)
     if not given.mutant:
         report.write("by hand", report.by_hand(judged, given.seconds))
-    killed = sum(each.simulated.state == "killed" for each in judged)
+    killed = sum("killed" in {verdict.state for verdict in each.verdicts} for each in judged)
     print(f"{killed} of {len(judged)} killed")
     return 0 if killed == len(judged) else 1
 
@@ -70,7 +70,7 @@ def _told(judged: Iterable[Judged], log: Path | None) -> list[Judged]:
     done: list[Judged] = []
     for each in judged:
         done.append(each)
-        verdict = each.tested or each.simulated
+        verdict = each.verdicts[-1]
         print(
             f"{verdict.state:9} {verdict.schedules:7,} {verdict.seconds:6.1f} s  {each.mutant.name}\n"
             f"{'':28}{verdict.by} {verdict.detail[:200]}",

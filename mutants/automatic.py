@@ -46,11 +46,6 @@ class Change:
         """What it is called: the same as long as its own lines are the same."""
         return f"{self.file} {self.place}: {self.what}"
 
-    @property
-    def layer(self) -> str:
-        """The folder that it is in."""
-        return self.file.partition("/")[0]
-
 
 def changes(core: Path = ROOT / CORE) -> list[Change]:
     """Every change of every file, in the files' order; names are unique."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from typing import NamedTuple
@@ -15,18 +15,15 @@ from mutants.judges import Judge, Verdict, simulation, tests
 from mutants.sandbox import Sandbox, sandbox
 
 _TESTS = "packages/core/tests"
-TESTS = {
+_STORE = ("claims", "guards", "leases", "runs", "defects", "plans")
+TESTS: Mapping[str, Sequence[str]] = {
     "kernel": (f"{_TESTS}/kernel",),
     "loop": (f"{_TESTS}/loop",),
-    "engine": (f"{_TESTS}/engine/test_committer.py", f"{_TESTS}/engine"),
-    "store": (
-        f"{_TESTS}/store/test_claims.py",
-        f"{_TESTS}/store/test_leases.py",
-        f"{_TESTS}/store/test_defects.py",
-        f"{_TESTS}/store/test_plans.py",
-    ),
+    "engine": (f"{_TESTS}/engine",),
+    "store": tuple(f"{_TESTS}/store/test_{name}.py" for name in _STORE),
+    "services": (f"{_TESTS}/services",),
 }
-"""The unit tests of each layer of which something is changed, the likeliest first."""
+"""The unit tests of each layer of which something is changed."""
 TESTS_S = 300.0
 """For the unit tests of a layer."""
 
@@ -45,11 +42,14 @@ class Judged(NamedTuple):
     tested: Verdict | None = None
 
     @property
+    def verdicts(self) -> list[Verdict]:
+        """The last one counts."""
+        return [each for each in (self.simulated, self.tested) if each is not None]
+
+    @property
     def caught(self) -> bool:
         """Whether something noticed it: by a verdict, by not ending, or by not running at all."""
-        return any(
-            each.state in {"killed", "timeout", "broken"} for each in (self.simulated, self.tested) if each
-        )
+        return self.verdicts[-1].state in {"killed", "timeout", "broken"}
 
 
 Job = Callable[[Sandbox], Judged]
@@ -68,7 +68,7 @@ class Campaign:
         self._workers = workers
 
     def by_hand(self, mutants: Sequence[Mutant]) -> Iterator[Judged]:
-        """Judge these by the simulation, in the order in which they end.
+        """Judge these by the simulation, and those that pass by unit tests, in the order in which they end.
 
         Raises:
             FalseAlarmError: the engine as it is does not pass.
@@ -82,10 +82,9 @@ class Campaign:
         Raises:
             FalseAlarmError: the engine as it is does not pass.
         """
-        layers = sorted({each.layer for each in changes})
-        self._control(
-            {"the simulation": simulation(self._seconds), **{layer: layer_tests(layer) for layer in layers}}
-        )
+        layers = sorted({layer_of(each.file) for each in changes})
+        judges = {layer: layer_tests([layer]) for layer in layers}
+        self._control({"the simulation": simulation(self._seconds), **judges})
         yield from self._all([lambda box, each=each: self._change(box, each) for each in changes])
 
     def _control(self, judges: Mapping[str, Judge]) -> None:
@@ -123,16 +122,26 @@ class Campaign:
         except StaleError as error:
             return Judged(mutant, Verdict("stale", str(error)))
         with box.holding(texts):
-            return Judged(mutant, simulation(self._seconds)(box))
+            return self._judged(box, mutant, texts)
 
     def _change(self, box: Sandbox, change: Change) -> Judged:
         with box.holding({change.file: change.text}):
-            simulated = simulation(self._seconds)(box)
-            if simulated.state != "survived":
-                return Judged(change, simulated)
-            return Judged(change, simulated, layer_tests(change.layer)(box))
+            return self._judged(box, change, [change.file])
+
+    def _judged(self, box: Sandbox, mutant: Mutant | Change, files: Iterable[str]) -> Judged:
+        """By the simulation, and if that lets it pass by the unit tests of what is changed."""
+        simulated = simulation(self._seconds)(box)
+        layers = sorted({layer_of(file) for file in files} & TESTS.keys())
+        if simulated.state != "survived" or not layers:
+            return Judged(mutant, simulated)
+        return Judged(mutant, simulated, layer_tests(layers)(box))
 
 
-def layer_tests(layer: str) -> Judge:
-    """The unit tests of a layer."""
-    return tests(TESTS[layer], TESTS_S)
+def layer_of(file: str) -> str:
+    """The folder below ``keepstep`` in which a file is."""
+    return file.partition("/")[0]
+
+
+def layer_tests(layers: Iterable[str]) -> Judge:
+    """The unit tests of some layers."""
+    return tests([path for layer in layers for path in TESTS[layer]], TESTS_S)

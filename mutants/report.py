@@ -31,13 +31,17 @@ MARK = "<!-- {edge}: {part} -->"
 def by_hand(judged: Sequence[Judged], seconds: float) -> str:
     """The table of the catalogue."""
     found = {each.mutant.name: each for each in judged}
-    killed = sum(each.caught for each in judged)
+    played = [each for each in judged if each.simulated.state == "killed"]
+    tested = [each for each in judged if each.tested is not None and each.tested.state == "killed"]
     lines = [
         "## By hand",
         "",
-        f"{killed} of {len(judged)} killed, within {seconds:g} s each. {about()}",
+        (
+            f"Of {len(judged)} mutants {len(played)} were killed by the simulation, within {seconds:g} s of the processor "
+            f"each, and {len(tested)} more by the unit tests of what they change. {about()}"
+        ),
         "",
-        _spread([each for each in judged if each.caught]),
+        _spread(played),
         "",
     ]
     for theme, mutants in CATALOGUE.items():
@@ -130,11 +134,12 @@ def _row(mutant: Mutant, judged: Judged | None) -> str:
     rules = " ".join(mutant.rules)
     if judged is None:
         return f"| `{mutant.name}` | {mutant.breaks} | {rules} | *not judged* | | |"
-    verdict = judged.simulated
+    verdict = judged.verdicts[-1]
     by = verdict.by if verdict.state == "killed" else f"**{verdict.state}** {verdict.by}".strip()
+    seconds = judged.simulated.seconds
     return (
         f"| `{mutant.name}` | {mutant.breaks} | {rules} | {_cell(by)} | "
-        f"{verdict.schedules:,} | {verdict.seconds:.1f} |"
+        f"{judged.simulated.schedules:,} | {seconds:.1f} |"
     )
 
 
@@ -142,7 +147,7 @@ _HOWS = ("the simulation", "unit tests", "nothing runs", "something does not end
 
 
 def _how(judged: Judged) -> str:
-    verdict = judged.tested or judged.simulated
+    verdict = judged.verdicts[-1]
     match verdict.state:
         case "killed":
             return "unit tests" if judged.tested else "the simulation"
@@ -155,7 +160,7 @@ def _how(judged: Judged) -> str:
 
 
 def _automatic_row(judged: Judged) -> str:
-    verdict = judged.tested or judged.simulated
+    verdict = judged.verdicts[-1]
     by = {"killed": verdict.by, "survived": "**nobody**"}.get(verdict.state, f"{_how(judged)}: {verdict.by}")
     schedules = f"{judged.simulated.schedules:,}"
     seconds = judged.simulated.seconds + (judged.tested.seconds if judged.tested else 0)
