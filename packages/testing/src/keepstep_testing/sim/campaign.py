@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from keepstep_testing.sim.database import Database
-from keepstep_testing.sim.faults import KINDS, OF_WORKLOAD
+from keepstep_testing.sim.faults import strikes as _  # noqa: F401  # registers the kinds
+from keepstep_testing.sim.faults.kinds import KINDS
+from keepstep_testing.sim.faults.plan import OF_WORKLOAD
+from keepstep_testing.sim.focus import focused
+from keepstep_testing.sim.oracle.rows import MOVES
 from keepstep_testing.sim.play import USER_TABLE
 from keepstep_testing.sim.scenario import drawn
 from keepstep_testing.sim.schedule import Result, play
@@ -14,6 +19,10 @@ TWICE = 20
 """The first seeds run twice: equal traces and databases, or the harness is broken."""
 CALM_EVERY = 10
 """Each so many-th seed is a calm run."""
+FOCUSED_EVERY = 2
+"""Each so many-th seed looks closely at one kind of trouble."""
+ENOUGH = 2_000
+"""A campaign of so many schedules in which a kind of fault never struck has failed."""
 
 
 class Campaign:
@@ -21,7 +30,13 @@ class Campaign:
 
     Attributes:
         failures: results with a violation.
+        played: schedules.
         fired: faults by kind.
+        pairs: faults by kind and label of the gate.
+        gates: gates opened, by label.
+        transitions: changes of status.
+        unequal: seeds whose two runs differ.
+        last: the last result.
     """
 
     def __init__(self) -> None:
@@ -34,43 +49,67 @@ class Campaign:
         self.gates: Counter[str] = Counter()
         self.transitions: Counter[tuple[str, str]] = Counter()
         self.unequal: list[int] = []
+        self.last: Result
+
+    @property
+    def never_struck(self) -> list[str]:
+        """Kinds of faults that never did."""
+        return [kind for kind in [*KINDS, *OF_WORKLOAD] if not self.fired[kind]]
 
     @property
     def failed(self) -> bool:
-        """Whether anything was found."""
-        return bool(self.failures or self.unequal)
+        """Whether anything is wrong."""
+        return bool(self.failures or self.unequal or (self.played >= ENOUGH and self.never_struck))
 
     def play_seed(self, seed: int) -> Result:
         """Play one seed; the first ones twice."""
-        scenario = drawn(seed, calm=seed % CALM_EVERY == 0)
+        scenario = focused(seed) if seed % FOCUSED_EVERY == 1 else drawn(seed, calm=seed % CALM_EVERY == 0)
         result = play(scenario, self.database)
         if self.played < TWICE and play(scenario, self.database).digest != result.digest:
             self.unequal.append(seed)
+        self.last = result
         self.played += 1
         self.picks += result.picks
-        self.fired += result.fired
-        self.pairs += result.pairs
-        self.gates += result.gates
-        self.transitions += result.transitions
+        self.fired.update(result.fired)
+        self.pairs.update(result.pairs)
+        self.gates.update(result.gates)
+        self.transitions.update(result.transitions)
         if result.violation is not None:
             self.failures.append(result)
         return result
 
-    def report(self, seconds: float, *, trace: bool = False) -> str:
+    def report(self, seconds: float) -> str:
         """What was found and reached, as text."""
-        lines: list[str] = []
+        return "\n".join([*self._found(), *self._reached(seconds), *self._faults(), ""])
+
+    def _found(self) -> Iterator[str]:
         for result in self.failures[:10]:
-            lines += [f"seed {result.scenario.seed}: {result.violation}"]
-            if trace:
-                again = play(result.scenario, self.database, wanted=True)
-                lines += [again.trace.text(200)]
-        lines += [f"seed {seed}: two runs differ" for seed in self.unequal]
-        lines += [
-            f"{self.played} schedules in {seconds:.1f} s: {self.played / seconds:.1f}/s, "
-            f"{self.picks / max(1, self.played):.0f} choices each; {len(self.failures)} failed",
-            f"gates: {len(self.gates)}; gate × fault: {len(self.pairs)}; "
-            f"changes of status: {', '.join(f'{a}→{b} {n}' for (a, b), n in sorted(self.transitions.items()))}",
-        ]
-        for kind in [*KINDS, *OF_WORKLOAD]:
-            lines.append(f"  {self.fired[kind]:7}  {kind}")
-        return "\n".join([*lines, ""])
+            yield f"seed {result.scenario.seed}: {result.violation}"
+            yield f"    make sim SEED={result.scenario.seed} N=1 FLAGS=--trace"
+        for seed in self.unequal:
+            yield f"seed {seed}: two runs of it differ: the harness is broken, or the engine asks the real world"
+        if self.played >= ENOUGH:
+            yield from (f"never struck: {kind}" for kind in self.never_struck)
+
+    def _reached(self, seconds: float) -> Iterator[str]:
+        known = {(old, new) for old, news in MOVES.items() for new in news}
+        walked = {each for each in self.transitions if each[0] != "-"}
+        pairs = {kind: len({label for each, label in self.pairs if each == kind}) for kind in KINDS}
+        yield (
+            f"{self.played} schedules in {seconds:.1f} s, {self.played / max(seconds, 0.001):.1f}/s,"
+            f" {self.picks / max(1, self.played):.0f} choices each; {len(self.failures)} failed"
+        )
+        yield (
+            f"{len(self.gates)} kinds of gates, {sum(pairs.values())} pairs of gate and fault,"
+            f" {len(walked & known)} of {len(known)} changes of status"
+        )
+        missing = sorted(f"{old}→{new}" for old, new in known - walked)
+        if missing:
+            yield f"not walked: {', '.join(missing)}"
+
+    def _faults(self) -> Iterator[str]:
+        for kind in KINDS.values():
+            labels = len({label for each, label in self.pairs if each == kind.name})
+            yield f"{self.fired[kind.name]:8}  {kind.number:>3}  {kind.name} (at {labels} kinds of gates)"
+        for name, (number, _title) in OF_WORKLOAD.items():
+            yield f"{self.fired[name]:8}  {number:>3}  {name}"

@@ -82,7 +82,7 @@ class Uniform:
         self._draws = draws
         self._weight = clock_weight
 
-    def choose(self, options: Sequence[Option], default: Option | None, *, can_tick: bool) -> Option | None:  # noqa: ARG002
+    def choose(self, options: Sequence[Option], default: Option | None, *, can_tick: bool) -> Option | None:
         """One of the options."""
         count = len(options)
         at = self._draws.random() * (count + self._weight if can_tick else count)
@@ -100,7 +100,7 @@ class Priorities:
         self._burst = 0
         self._count = 0
 
-    def choose(self, options: Sequence[Option], default: Option | None, *, can_tick: bool) -> Option | None:  # noqa: ARG002
+    def choose(self, options: Sequence[Option], default: Option | None, *, can_tick: bool) -> Option | None:
         """The option of the actor with the highest priority."""
         self._count += 1
         self._burst = self._bursts.get(self._count, self._burst)
@@ -126,7 +126,7 @@ class PartialOrder:
         self._weight = clock_weight
         self._priority: dict[Key, float] = {}
 
-    def choose(self, options: Sequence[Option], default: Option | None, *, can_tick: bool) -> Option | None:  # noqa: ARG002
+    def choose(self, options: Sequence[Option], default: Option | None, *, can_tick: bool) -> Option | None:
         """The option with the highest priority."""
         draws, priority = self._draws, self._priority
         for each in options:
@@ -160,7 +160,9 @@ class Boundaries:
         return draws.choice(others) if others else default
 
 
-_BOUNDARY_LABELS = frozenset({"commit:begin", "commit:committed", "claim:committed", "tick:begin", "step", "user:begin"})
+_BOUNDARY_LABELS = frozenset(
+    {"commit:begin", "commit:committed", "claim:committed", "tick:begin", "step", "user:begin"}
+)
 
 
 def _conflict(one: Option, other: Option) -> bool:
@@ -171,7 +173,7 @@ def _conflict(one: Option, other: Option) -> bool:
 class Straight:
     """No preemption at all: for exhaustive faults, and calm runs."""
 
-    def choose(self, options: Sequence[Option], default: Option | None, *, can_tick: bool) -> Option | None:  # noqa: ARG002
+    def choose(self, options: Sequence[Option], default: Option | None, *, can_tick: bool) -> Option | None:
         """The default."""
         return default
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from sqlalchemy import create_engine
+
 from keepstep.model.records import (
     EventRecord,
     HookRecord,
@@ -24,6 +26,7 @@ from keepstep.model.records import (
     TaskRecord,
 )
 from keepstep.store import tables
+from keepstep.store.migrations import CORE
 
 RECORDS: dict[str, Any] = {
     "run": RunRecord,
@@ -154,7 +157,9 @@ class Database:
     def digest(self) -> str:
         """All rows of all tables as text: equal for equal schedules."""
         return "\n".join(
-            f"{name} {row!r}" for name in self._tables for row in self.rows(f'SELECT * FROM "{name}" ORDER BY 1, 2')
+            f"{name} {row!r}"
+            for name in self._tables
+            for row in self.rows(f'SELECT * FROM "{name}" ORDER BY 1, 2')
         )
 
     # --- schema
@@ -176,6 +181,13 @@ class Database:
                 self._oracle.execute(_trigger(name, record._fields, op, event))
 
 
+def refusal(code: str, text: str) -> sqlite3.OperationalError:
+    """An error as SQLite raises it: ``BUSY``, ``FULL``, ``IOERR``, ``READONLY``."""
+    error = sqlite3.OperationalError(text)
+    error.sqlite_errorcode = getattr(sqlite3, f"SQLITE_{code}")
+    return error
+
+
 def _trigger(name: str, fields: Sequence[str], op: str, event: str) -> str:
     old = [f'old."{field}"' if op != "I" else "NULL" for field in fields]
     new = [f'new."{field}"' if op != "D" else "NULL" for field in fields]
@@ -188,13 +200,9 @@ def _trigger(name: str, fields: Sequence[str], op: str, event: str) -> str:
 
 
 def _migrate_core(path: Path) -> None:
-    from sqlalchemy import create_engine
-
     engine = create_engine(f"sqlite:///{path}")
     tables.metadata.create_all(engine)
     with engine.begin() as connection:
-        from keepstep.store.migrations import CORE
-
         connection.execute(
             tables.migration.insert().values(fragment=CORE.fragment, revision=CORE.head, applied_at=0)
         )

@@ -18,6 +18,6 @@ class SimDispatcher(PollingDispatcher):
         super().__init__(interval="1 second", idle_max="5 seconds")
         self._process = process
 
-    async def wake(self, at: datetime | None = None) -> None:  # noqa: ARG002  # it looks now in any case
+    async def wake(self, at: datetime | None = None) -> None:  # it looks now in any case
         """Send the runner a message to look."""
         self._process.world.send(self._process, "wake", self._woken.set)

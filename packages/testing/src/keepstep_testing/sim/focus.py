@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from keepstep_testing.sim.chooser import PORTFOLIO
-from keepstep_testing.sim.faults import KINDS, Fault
+from keepstep_testing.sim.faults.kinds import KINDS, Fault
 from keepstep_testing.sim.scenario import Command, Draws, Machine, Scenario, Seeded
 
 Focus = Callable[[Draws], tuple[list[Any], list[Command], Sequence[str]]]

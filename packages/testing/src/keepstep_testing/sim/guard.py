@@ -25,7 +25,7 @@ class RealWorldError(AssertionError):
 
 def _refusing(name: str, real: Callable[..., Any], hint: str) -> Callable[..., Any]:
     def refused(*args: Any, **kwargs: Any) -> Any:
-        caller = sys._getframe(1).f_globals.get("__name__", "")  # noqa: SLF001  # there is no other way to know
+        caller = sys._getframe(1).f_globals.get("__name__", "")  # there is no other way to know
         if caller in ALLOWED:
             return real(*args, **kwargs)
         raise RealWorldError(f"{name} was called in a simulation by {caller}: {hint}")
@@ -36,14 +36,31 @@ def _refusing(name: str, real: Callable[..., Any], hint: str) -> Callable[..., A
 _TIME = "take the time from App(clock=…), or let a step wait with asyncio.sleep"
 _RANDOM = "draw from a seeded random.Random, or from step.random()"
 _PLACES: tuple[tuple[Any, str, str], ...] = (
-    *((time, name, _TIME) for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "sleep")),
+    *(
+        (time, name, _TIME)
+        for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "sleep")
+    ),
     *(
         (random, name, _RANDOM)
-        for name in ("random", "randint", "randrange", "choice", "choices", "shuffle", "sample", "uniform", "getrandbits")
+        for name in (
+            "random",
+            "randint",
+            "randrange",
+            "choice",
+            "choices",
+            "shuffle",
+            "sample",
+            "uniform",
+            "getrandbits",
+        )
     ),
     (os, "urandom", _RANDOM),
     (threading.Thread, "start", "a simulation has one thread: give the step an async function"),
-    (socket.socket, "__init__", "a simulation has no network: put the call behind a function that a test replaces"),
+    (
+        socket.socket,
+        "__init__",
+        "a simulation has no network: put the call behind a function that a test replaces",
+    ),
 )
 
 

@@ -10,6 +10,7 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import Any
 
@@ -90,18 +91,18 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def run_ready(self) -> None:
         """Run until nothing is ready."""
-        asyncio._set_running_loop(self)  # noqa: SLF001  # what every loop does
+        asyncio._set_running_loop(self)  # what every loop does
         ready, count = self._ready, 0
         try:
             while ready and not self.stopped:
                 call = ready.popleft()
-                if not call._cancelled:  # noqa: SLF001  # this file's own
+                if not call.cancelled():  # this file's own
                     call.run()
                 count += 1
                 if count > CALLS_MAX:
                     raise EndlessProcessError(f"{CALLS_MAX:,} calls without a wait, the last one: {call!r}")
         finally:
-            asyncio._set_running_loop(None)  # noqa: SLF001  # likewise
+            asyncio._set_running_loop(None)  # likewise
 
     def next_due_us(self) -> int | None:
         """The world's time at which the next timer is due."""
@@ -121,42 +122,40 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.stopped = True
         while self.tasks:
             task, _ = self.tasks.popitem()
-            task._log_destroy_pending = False  # noqa: SLF001  # pyright: ignore[reportAttributeAccessIssue]
+            task._log_destroy_pending = False  # pyright: ignore[reportAttributeAccessIssue]
             coroutine = task.get_coro()
             for _ in range(8):  # one that waits within its finally is closed again
-                try:
-                    coroutine.close()  # pyright: ignore[reportOptionalMemberAccess]
-                except BaseException:  # noqa: BLE001  # likewise
-                    continue
-                break
+                with suppress(BaseException):
+                    coroutine.close()
+                    break
         self._ready.clear()
         self._timers.clear()
 
     # --- asyncio's interface
 
-    def call_soon(
+    def call_soon(  # pyright: ignore[reportIncompatibleMethodOverride]  # asyncio's own stubs want its own handles
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> Scheduled:  # pyright: ignore[reportIncompatibleMethodOverride]
+    ) -> Scheduled:
         """Run it after what is ready already."""
         call = Scheduled(callback, args, context, 0.0)
         self._ready.append(call)
         return call
 
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # pyright: ignore[reportIncompatibleMethodOverride]  # asyncio's own stubs want its own handles
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> Scheduled:  # pyright: ignore[reportIncompatibleMethodOverride]
+    ) -> Scheduled:
         """The same: there are no threads."""
         return self.call_soon(callback, *args, context=context)
 
-    def call_later(
+    def call_later(  # pyright: ignore[reportIncompatibleMethodOverride]  # asyncio's own stubs want its own handles
         self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> Scheduled:  # pyright: ignore[reportIncompatibleMethodOverride]
+    ) -> Scheduled:
         """Run it after so many seconds of the process's clock."""
         return self.call_at(self._clock.monotonic() + delay, callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # pyright: ignore[reportIncompatibleMethodOverride]  # asyncio's own stubs want its own handles
         self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
-    ) -> Scheduled:  # pyright: ignore[reportIncompatibleMethodOverride]
+    ) -> Scheduled:
         """Run it when the process's clock shows ``when``."""
         call = Scheduled(callback, args, context, when)
         self._made += 1
@@ -171,9 +170,14 @@ class SimLoop(asyncio.AbstractEventLoop):
         """A future of this loop."""
         return asyncio.Future(loop=self)
 
-    def create_task(
-        self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None, **_: Any
-    ) -> asyncio.Task[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def create_task(  # pyright: ignore[reportIncompatibleMethodOverride]  # asyncio's own stubs want its own handles
+        self,
+        coro: Coroutine[Any, Any, Any],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+        **_: Any,
+    ) -> asyncio.Task[Any]:
         """A task, kept until it is done."""
         self._made += 1
         task = asyncio.Task(coro, loop=self, name=name or f"task-{self._made}", context=context)
@@ -184,15 +188,13 @@ class SimLoop(asyncio.AbstractEventLoop):
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self.tasks.pop(task, None)
 
-    def run_in_executor(
-        self, executor: Any, func: Callable[..., Any], *args: Any
-    ) -> asyncio.Future[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """Have it called as a thread would call it: later, at once, in one go."""
         return self._offload(lambda: func(*args))
 
     def is_running(self) -> bool:
         """Whether it runs now."""
-        return asyncio._get_running_loop() is self  # noqa: SLF001  # likewise
+        return asyncio._get_running_loop() is self  # likewise
 
     def is_closed(self) -> bool:
         """Never: a dead process's loop is left as it is."""

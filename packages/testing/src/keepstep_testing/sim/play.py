@@ -82,7 +82,6 @@ class Outside:
             )
         )
 
-
     async def delivered(self, context: HookContext, payload: str) -> None:
         """A hook is delivered; now and then the receiver fails, or answers late."""
         process = PROCESS.get()
@@ -96,12 +95,12 @@ class Outside:
 async def act(name: str, how: dict[str, Any], context: StepContext) -> str:
     """Call the outside world, in whatever way the plan says."""
     process = PROCESS.get()
-    process.world.outside.called(context)  # pyright: ignore[reportAttributeAccessIssue]
+    process.world.outside.called(context)
     if how.get("takes"):
         await asyncio.sleep(how["takes"] / 1000)
     await process.gate("step")
     if how.get("poison"):
-        process.world.outside.die(process)  # pyright: ignore[reportAttributeAccessIssue]
+        process.world.outside.die(process)
         await asyncio.Event().wait()
     if context.attempt <= how.get("fails", 0):
         raise ConnectionError(f"attempt {context.attempt} of {name} fails")
@@ -114,7 +113,7 @@ async def act(name: str, how: dict[str, Any], context: StepContext) -> str:
 
 def act_in_thread(name: str, how: dict[str, Any], context: StepContext) -> str:
     """The same, as a sync step."""
-    PROCESS.get().world.outside.called(context)  # pyright: ignore[reportAttributeAccessIssue]
+    PROCESS.get().world.outside.called(context)
     if context.attempt <= how.get("fails", 0):
         raise ConnectionError(f"attempt {context.attempt} of {name} fails")
     if how.get("never"):
@@ -124,7 +123,7 @@ def act_in_thread(name: str, how: dict[str, Any], context: StepContext) -> str:
 
 def write_own(session: Session, context: StepContext) -> str:
     """Write the user's table in the boundary's transaction (C8)."""
-    PROCESS.get().world.outside.called(context)  # pyright: ignore[reportAttributeAccessIssue]
+    PROCESS.get().world.outside.called(context)
     session.execute(
         _INSERT, {"instance": context.instance_id, "run": context.run_number, "step": context.step_key}
     )
@@ -133,7 +132,7 @@ def write_own(session: Session, context: StepContext) -> str:
 
 async def reconciled(name: str, how: dict[str, Any], context: StepContext) -> str:
     """What a step with an intent does after a crash (B8)."""
-    PROCESS.get().world.outside.called(context)  # pyright: ignore[reportAttributeAccessIssue]
+    PROCESS.get().world.outside.called(context)
     if how.get("never"):
         raise NonRetryableError(f"{name} cannot be done")
     return f"{name} done"
@@ -155,7 +154,7 @@ class Player:
         """Play ops in turn; what each gives."""
         return [await self.one(op) for op in ops]
 
-    async def one(self, op: list[Any]) -> Any:
+    async def one(self, op: list[Any]) -> Any:  # noqa: RET503  # what follows continue_as_new is never reached
         """Play one op."""
         step = self._step
         match op:
@@ -176,9 +175,11 @@ class Player:
                 except StepFailedError as error:
                     return f"caught {error.name}"
             case ["own", name]:
-                return await step.transaction(name, write_own)
+                write: Any = write_own
+                return await step.transaction(name, write)
             case ["hook", name]:
-                return await step.do(name, self._trigger, name)
+                trigger: Any = self._trigger
+                return await step.do(name, trigger, name)
             case ["log", line]:
                 step.log.info(line)
                 return None
@@ -188,7 +189,7 @@ class Player:
                 raise ValueError(f"no such op: {op!r}")
 
     async def _do(self, name: str, how: dict[str, Any]) -> Any:
-        options: dict[str, Any] = {"retry": RETRY, "timeout": "20 seconds"}
+        options: dict[str, Any] = {"retry": RETRY, "timeout": "10 seconds"}
         if how.get("intent"):
             options |= {"journal_intent": True, "reconcile": reconciled}
         fn: Any = act_in_thread if how.get("thread") else act
@@ -212,18 +213,18 @@ class Player:
 
     def _trigger(self, name: str, context: StepContext) -> str:
         """Leave an outbox row with the boundary."""
-        PROCESS.get().world.outside.called(context)  # pyright: ignore[reportAttributeAccessIssue]
+        PROCESS.get().world.outside.called(context)
         context.tx.trigger_hook(self._notify, f"{context.idempotency_key}")
         return f"{name} triggered"
 
 
-def _fragment(*, newer: bool) -> Fragment:
+def _fragment(*, newer: bool) -> Fragment[Any, Any]:
     """One version of the code."""
     fragment = Fragment("sim")
 
     @fragment.hook(retry=Retry(max_attempts=20, delay="2 seconds", backoff="constant"), timeout="20 seconds")
     async def notify(context: HookContext, payload: str) -> None:
-        await PROCESS.get().world.outside.delivered(context, payload)  # pyright: ignore[reportAttributeAccessIssue]
+        await PROCESS.get().world.outside.delivered(context, payload)
 
     @fragment.workflow(name="play")
     async def play(event: WorkflowEvent[list[Any]], step: WorkflowStep) -> list[Any]:
@@ -235,7 +236,7 @@ def _fragment(*, newer: bool) -> Fragment:
 
 
 @workflow(name="other")
-async def other(event: WorkflowEvent[None], step: WorkflowStep) -> None:  # noqa: ARG001
+async def other(event: WorkflowEvent[None], step: WorkflowStep) -> None:
     """Another workflow: who runs it alone does not know the play."""
 
 

@@ -47,7 +47,7 @@ class Process:
     """
 
     def __init__(
-        self, world: World, name: str, host: str, pid: int, skew_ms: int = 0, drift_ppm: int = 0
+        self, world: World, name: str, *, host: str, pid: int, skew_ms: int = 0, drift_ppm: int = 0
     ) -> None:
         self.world = world
         self.name = name
@@ -101,7 +101,7 @@ class Process:
     def crash(self, *, pid_dies: bool = True) -> None:
         """Nothing of it runs any more: no task, no ``finally``; its transaction is rolled back."""
         self.leave(pid_dies=pid_dies)
-        connection = self.store._writer  # noqa: SLF001  # a crash asks nobody
+        connection = self.store._writer  # a crash asks nobody
         if connection is not None:
             connection.close()
 
@@ -151,9 +151,9 @@ class Process:
 
 def _outside_a_loop(call: Callable[[], Any]) -> Any:
     """Call as in a thread: no loop runs there."""
-    running = asyncio._get_running_loop()  # noqa: SLF001  # likewise
-    asyncio._set_running_loop(None)  # noqa: SLF001
+    running = asyncio._get_running_loop()  # likewise
+    asyncio._set_running_loop(None)
     try:
         return call()
     finally:
-        asyncio._set_running_loop(running)  # noqa: SLF001
+        asyncio._set_running_loop(running)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from keepstep_testing.sim.chooser import PORTFOLIO, Deviations
-from keepstep_testing.sim.faults import KINDS, Fault
+from keepstep_testing.sim.faults.kinds import KINDS, Fault
 
 T = TypeVar("T")
 
@@ -163,19 +163,17 @@ def drawn(seed: int, draws: Draws | None = None, *, calm: bool = False) -> Scena
 
 
 def _machines(draw: Draws) -> tuple[Machine, ...]:
-    found: list[Machine] = []
-    for number in range(draw.pick((1, 2, 2, 3))):
-        found.append(
-            Machine(
-                kind="ticker" if number and draw.integer(1, 5) == 1 else "runner",
-                host=draw.pick(("host-1", "host-1", "host-2")),
-                skew_ms=draw.pick((0, 0, 0, -86_400_000, -700, 900, 7_000, 86_400_000)),
-                drift_ppm=draw.pick((0, 0, 0, -20_000, 400, 20_000)),
-                cache=draw.pick((0, 1, 100, 100)),
-                concurrency=draw.pick((1, 100, 100)),
-            )
+    return tuple(
+        Machine(
+            kind="ticker" if number and draw.integer(1, 5) == 1 else "runner",
+            host=draw.pick(("host-1", "host-1", "host-2")),
+            skew_ms=draw.pick((0, 0, 0, -86_400_000, -700, 900, 7_000, 86_400_000)),
+            drift_ppm=draw.pick((0, 0, 0, -20_000, 400, 20_000)),
+            cache=draw.pick((0, 1, 100, 100)),
+            concurrency=draw.pick((1, 100, 100)),
         )
-    return tuple(found)
+        for number in range(draw.pick((1, 2, 2, 3)))
+    )
 
 
 def _faults(draw: Draws) -> tuple[Fault, ...]:
@@ -195,15 +193,25 @@ def _clients(draw: Draws, ids: Sequence[str], *, calm: bool) -> tuple[tuple[Comm
     for each in ids:
         via = draw.pick(("client", "r1"))
         first.append(Command(draw.pick((0, 0, 400, 2_500)), "create", each, [_program(draw)], via))
-    second: list[Command] = []
-    for _ in range(draw.integer(0, 4)):
-        second.append(_command(draw, draw.pick(ids), calm=calm))
+    second = [_command(draw, draw.pick(ids), calm=calm) for _ in range(draw.integer(0, 4))]
     if not calm and draw.integer(1, 6) == 1:
         first.append(Command(draw.pick((0, 800)), "create", draw.pick(ids), [_program(draw)]))
     return (tuple(first), tuple(second))
 
 
-_VERBS = ("event", "event", "event", "cancel", "terminate", "pause", "resume", "restart", "retry", "status", "oversize")
+_VERBS = (
+    "event",
+    "event",
+    "event",
+    "cancel",
+    "terminate",
+    "pause",
+    "resume",
+    "restart",
+    "retry",
+    "status",
+    "oversize",
+)
 
 
 def _command(draw: Draws, instance: str, *, calm: bool) -> Command:
@@ -212,7 +220,9 @@ def _command(draw: Draws, instance: str, *, calm: bool) -> Command:
     if verb == "event":
         number = draw.integer(1, 3)
         args = [draw.pick(EVENT_TYPES), number, draw.pick((None, None, f"e{number}"))]
-    return Command(draw.pick((0, 0, 300, 1_000, 4_000, 9_000)), verb, instance, args, draw.pick(("client", "r1")))
+    return Command(
+        draw.pick((0, 0, 300, 1_000, 4_000, 9_000)), verb, instance, args, draw.pick(("client", "r1"))
+    )
 
 
 def _program(draw: Draws) -> list[Any]:
@@ -234,9 +244,9 @@ def _op(draw: Draws, counter: list[int], depth: int) -> list[Any]:
         kind = "do"
     match kind:
         case "sleep":
-            return ["sleep", name, draw.pick((0, 10, 1_000, 3_000, 8_000))]
+            return ["sleep", name, draw.pick((0, 10, 1_000, 3_000))]
         case "wait":
-            return ["wait", name, draw.pick(EVENT_TYPES), draw.pick((1_000, 3_000, 10_000, 60_000))]
+            return ["wait", name, draw.pick(EVENT_TYPES), draw.pick((1_000, 3_000, 10_000))]
         case "gather" | "race":
             branches = [[_op(draw, counter, depth + 1) for _ in range(draw.integer(1, 2))] for _ in range(2)]
             return [kind, *branches]

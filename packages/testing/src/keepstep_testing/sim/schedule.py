@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 from keepstep_testing.sim.chooser import Deviations, Recording, Replay, strategy_of
 from keepstep_testing.sim.database import Database
-from keepstep_testing.sim.faults import Fault, FaultPlan
+from keepstep_testing.sim.faults import strikes as _  # noqa: F401
+from keepstep_testing.sim.faults.kinds import Fault
+from keepstep_testing.sim.faults.plan import FaultPlan
 from keepstep_testing.sim.guard import no_real_world
 from keepstep_testing.sim.loop import EndlessProcessError
 from keepstep_testing.sim.oracle import rules
@@ -120,9 +122,7 @@ def _perform(scenario: Scenario, world: World, stage: Stage, result: Result) -> 
         return stage.oracle.violation is not None
 
     def done() -> bool:
-        return broken() or (
-            stage.busy_clients == 0 and not ghost.live() and not ghost.undelivered()
-        )
+        return broken() or (stage.busy_clients == 0 and not ghost.live() and not ghost.undelivered())
 
     stage.outside.hook_trouble = scenario.hook_fails
     for number, machine in enumerate(scenario.machines, 1):
@@ -171,7 +171,9 @@ def _of_workload(scenario: Scenario, stage: Stage) -> Counter[str]:
         fired.update(_of_operation(operation.command, operation.outcome, operation.answer, created))
     if len(created) >= 6:
         fired["burst"] += 1
-    text = str([operation.command.args for operation in stage.operations if operation.command.verb == "create"])
+    text = str(
+        [operation.command.args for operation in stage.operations if operation.command.verb == "create"]
+    )
     fired["receiver fails"] += bool(scenario.hook_fails and stage.outside.hook_calls)
     for word, kind in (("fails", "failing step"), ("hangs", "hanging step"), ("poison", "poison step")):
         fired[kind] += word in text

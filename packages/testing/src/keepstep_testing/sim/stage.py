@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from keepstep import App, RunnerOptions
 from keepstep.errors import KeepstepError, StoreConflictError, StoreUnavailableError
-from keepstep_testing.sim.database import Database
 from keepstep_testing.sim.dispatch import SimDispatcher
-from keepstep_testing.sim.faults import LEASE_S, FaultPlan
+from keepstep_testing.sim.faults.kinds import LEASE_S
+from keepstep_testing.sim.faults.plan import FaultPlan
 from keepstep_testing.sim.oracle.oracle import Oracle
 from keepstep_testing.sim.play import CODES, Outside
 from keepstep_testing.sim.process import Process
@@ -54,7 +55,7 @@ class Stage:
         self.plan = plan
         self.oracle = oracle
         self.outside = Outside(oracle.ghost, self.die)
-        world.outside = self.outside  # pyright: ignore[reportAttributeAccessIssue]
+        world.outside = self.outside
         plan.stage = self
         self.machines: dict[str, Machine] = {}
         self.operations: list[Operation] = []
@@ -100,7 +101,9 @@ class Stage:
         machine = self.machines.get(process.name)
         if machine is not None:
             self._coming_back += 1
-            self.world.later(int(back_after * 1e6), lambda: self._back(process.name, machine, code or "current"))
+            self.world.later(
+                int(back_after * 1e6), lambda: self._back(process.name, machine, code or "current")
+            )
 
     def drain(self, process: Process, *, back_after: float) -> None:
         """A machine is asked to stop; then another one starts."""
@@ -137,7 +140,7 @@ class Stage:
         operator.spawn(self._resume_what_is_paused(operator), "operator")
 
     async def _resume_what_is_paused(self, operator: Process) -> None:
-        app = App(operator.surroundings, dispatcher=None, **CODES["current"])
+        app: Any = App(operator.surroundings, dispatcher=None, **CODES["current"])
         while True:
             for run in self.oracle.ghost.live():
                 if run.status == "paused" or run.pause_requested:
@@ -172,7 +175,9 @@ class Stage:
             concurrency=machine.concurrency,
             drain="3 seconds",
         )
-        app = App(process.surroundings, dispatcher=SimDispatcher(process), runner=options, **CODES[process.code])
+        app: Any = App(
+            process.surroundings, dispatcher=SimDispatcher(process), runner=options, **CODES[process.code]
+        )
         while True:
             try:
                 await app.start()
@@ -184,7 +189,7 @@ class Stage:
 
     async def _serve_ticks(self, process: Process, machine: Machine) -> None:
         """A serverless host: each tick is a request of somebody's clock (B9)."""
-        app = App(
+        app: Any = App(
             process.surroundings,
             dispatcher=None,
             runner=RunnerOptions(cache=machine.cache, hook_lease=f"{int(LEASE_S * 1000)}ms"),
@@ -193,10 +198,8 @@ class Stage:
         running: set[asyncio.Task[Any]] = set()
 
         async def tick() -> None:
-            try:
+            with suppress(StoreUnavailableError, StoreConflictError):
                 await app.tick(5)
-            except (StoreUnavailableError, StoreConflictError):
-                pass
 
         def arrived() -> None:
             if len(running) < 3:
@@ -219,7 +222,7 @@ class Stage:
         process.spawn(self._client(process, commands), "client")
 
     async def _client(self, process: Process, commands: tuple[Command, ...]) -> None:
-        app = App(process.surroundings, dispatcher=None, **CODES["current"])
+        app: Any = App(process.surroundings, dispatcher=None, **CODES["current"])
         process.app = app
         for command in commands:
             if command.after_ms:
@@ -228,7 +231,9 @@ class Stage:
             done: asyncio.Future[None] = process.loop.create_future()
             operation = Operation(command, self.oracle.ghost.seen)
             self.operations.append(operation)
-            other = next((each for each in self.servers() if each.name == command.via and each.app is not None), None)
+            other = next(
+                (each for each in self.servers() if each.name == command.via and each.app is not None), None
+            )
             where = process if other is None or other.draining else other
             task = where.spawn(self._operate(where.app, operation), command.verb)
             if where is process:

@@ -31,4 +31,6 @@ class Trace:
     def text(self, last: int | None = None) -> str:
         """The lines, the newest ``last`` of them."""
         lines = self.lines if last is None else self.lines[-last:]
-        return "\n".join(f"{us / 1e6:12.6f}  {actor:<10} {label:<24} {facts}" for us, actor, label, facts in lines)
+        return "\n".join(
+            f"{us / 1e6:12.6f}  {actor:<10} {label:<24} {facts}" for us, actor, label, facts in lines
+        )

@@ -68,15 +68,15 @@ class Disaster(Protocol):
 class Calm:
     """No faults."""
 
-    def strike(self, world: World, option: Option) -> bool:  # noqa: ARG002
+    def strike(self, world: World, option: Option) -> bool:
         """Nothing."""
         return False
 
-    def before_commit(self, process: Process, label: str) -> bool:  # noqa: ARG002
+    def before_commit(self, process: Process, label: str) -> bool:
         """No."""
         return False
 
-    def user_trouble(self, process: Process) -> str | None:  # noqa: ARG002
+    def user_trouble(self, process: Process) -> str | None:
         """None."""
         return None
 
@@ -94,6 +94,7 @@ class World:
     Attributes:
         clock: true time.
         processes: all there ever were, dead ones too.
+        outside: the world outside, which steps call.
         picks: choices made.
         reached: states and events worth counting, by name.
         deaf: no wake-up arrives any more.
@@ -116,6 +117,7 @@ class World:
         self.trace = trace or Trace()
         self.clock = WorldClock()
         self.processes: list[Process] = []
+        self.outside: Any = None
         self.watchers: list[Watcher] = []
         self.picks = 0
         self.reached: Counter[str] = Counter()
@@ -142,7 +144,14 @@ class World:
 
     def process(self, name: str, host: str = "host-1", skew_ms: int = 0, drift_ppm: int = 0) -> Process:
         """One more process."""
-        made = Process(self, name, host, FIRST_PID + len(self.processes), skew_ms, drift_ppm)
+        made = Process(
+            self,
+            name,
+            host=host,
+            pid=FIRST_PID + len(self.processes),
+            skew_ms=skew_ms,
+            drift_ppm=drift_ppm,
+        )
         self.processes.append(made)
         return made
 
@@ -158,7 +167,7 @@ class World:
         self._occurrences[actor, label] += 1
         return Key(actor, label, self._occurrences[actor, label])
 
-    def passes(self, process: Process, label: str) -> bool:  # noqa: ARG002
+    def passes(self, process: Process, label: str) -> bool:
         """Whether gates are open: never, while the world runs."""
         return False
 
@@ -172,7 +181,9 @@ class World:
         """Send a wake-up; one that is on its way already covers it."""
         if self.deaf and label in {"wake", "hint"}:
             return
-        if any(isinstance(each, Message) and each.to is to and each.key.label == label for each in self._options):
+        if any(
+            isinstance(each, Message) and each.to is to and each.key.label == label for each in self._options
+        ):
             return
         self._order += 1
         self._options.append(Message(self.key(to.name, label), to, deliver, self._order))
@@ -297,10 +308,7 @@ class World:
         if not options and due is None:
             return False
         default = self._default(options)
-        if fair:
-            option = default
-        else:
-            option = self.chooser.pick(options, default, can_tick=due is not None)
+        option = default if fair else self.chooser.pick(options, default, can_tick=due is not None)
         self.picks += 1
         if option is None:
             assert due is not None

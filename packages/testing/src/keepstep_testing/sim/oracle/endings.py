@@ -28,7 +28,7 @@ def everything_ends(ghost: Ghost, stage: Stage) -> Iterator[str]:
 
 
 @rule("39", "L", "No livelock: a bounded number of commits for each run")
-def nothing_spins(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+def nothing_spins(ghost: Ghost, stage: Stage) -> Iterator[str]:
     """In the whole schedule."""
     for run_id, count in ghost.commits.items():
         if count > COMMITS_MAX:
@@ -36,7 +36,7 @@ def nothing_spins(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
 
 
 @rule("22", "L", "No lost wake-up: nothing is parked at a wait whose event is there")
-def no_wake_up_is_lost(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+def no_wake_up_is_lost(ghost: Ghost, stage: Stage) -> Iterator[str]:
     """Looked at when the world is quiet."""
     for run in ghost.live():
         if run.status != "waiting":
@@ -47,13 +47,15 @@ def no_wake_up_is_lost(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: AR
                     yield f"run {run.id} waits at {row.key} for {row.event_type!r}, which is there"
 
 
-@rule("15", "F", "A run that ended by itself did every step of its path, and returned what the model computes")
-def results_are_the_models(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+@rule(
+    "15", "F", "A run that ended by itself did every step of its path, and returned what the model computes"
+)
+def results_are_the_models(ghost: Ghost, stage: Stage) -> Iterator[str]:
     """The model is sequential and knows nothing of commits."""
     for run in ghost.runs.values():
         if run.status not in {"complete", "errored"}:
             continue
-        error = json.loads(run.error) if run.error else {}
+        error: dict[str, Any] = json.loads(run.error or "{}")
         if error.get("code") == "RUNNER_CRASH_LOOP":
             continue
         model = Model(json.loads(run.params), ghost.steps[run.id])
@@ -73,7 +75,7 @@ def results_are_the_models(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa
 
 
 @rule("16", "F", "All calls of a step used one idempotency key, and no two steps share one")
-def keys_are_stable(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+def keys_are_stable(ghost: Ghost, stage: Stage) -> Iterator[str]:
     """Over attempts, takeovers, versions of the code (B8)."""
     by_step: dict[tuple[str, int, str], set[str]] = {}
     for effect in stage.outside.effects:
@@ -108,13 +110,17 @@ def _copied(ghost: Ghost, run: Any, row: Any) -> bool:
 
 
 @rule("27b", "F", "There is one hook's row for each step that triggered one")
-def hooks_are_there_once(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+def hooks_are_there_once(ghost: Ghost, stage: Stage) -> Iterator[str]:
     """By the step's key, which the payload is."""
     found = Counter(json.loads(hook.payload) for hook in ghost.hooks.values())
     wanted: Counter[str] = Counter()
     for run in ghost.runs.values():
         for row in ghost.steps[run.id].values():
-            if row.status == "completed" and (row.result or "").endswith(' triggered"') and not _copied(ghost, run, row):
+            if (
+                row.status == "completed"
+                and (row.result or "").endswith(' triggered"')
+                and not _copied(ghost, run, row)
+            ):
                 wanted[f"{run.workflow}/{run.instance_id}/{run.run_number}/{row.key}"] += 1
     for key in found.keys() | wanted.keys():
         if found[key] != wanted[key]:
@@ -122,14 +128,14 @@ def hooks_are_there_once(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: 
 
 
 @rule("28b", "L", "Every hook is delivered in the fair phase, or its attempts are used up")
-def hooks_arrive(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+def hooks_arrive(ghost: Ghost, stage: Stage) -> Iterator[str]:
     """At least once (F1)."""
     for hook in ghost.undelivered():
         yield f"hook {hook.id} is still {hook.status}, attempt {hook.attempt}, due at {hook.run_at}"
 
 
 @rule("30", "Q", "A calm run delivers each hook once")
-def calm_hooks_arrive_once(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+def calm_hooks_arrive_once(ghost: Ghost, stage: Stage) -> Iterator[str]:
     """No redelivery."""
     for key, count in stage.outside.hook_calls.items():
         if count > 1:
@@ -137,11 +143,15 @@ def calm_hooks_arrive_once(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa
 
 
 @rule("18", "F", "Poison ends as a crash loop, after exactly its budget of takeovers (B7)")
-def poison_is_contained(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+def poison_is_contained(ghost: Ghost, stage: Stage) -> Iterator[str]:
     """And nothing else does."""
     for run in ghost.runs.values():
-        error = json.loads(run.error) if run.error and run.status == "errored" else {}
-        if error.get("code") == "RUNNER_CRASH_LOOP" and ghost.takeovers[run.id] < TAKEOVERS_MAX:
+        error: dict[str, Any] = json.loads(run.error or "{}")
+        if (
+            run.status == "errored"
+            and error.get("code") == "RUNNER_CRASH_LOOP"
+            and ghost.takeovers[run.id] < TAKEOVERS_MAX
+        ):
             yield f"run {run.id} ended as a crash loop after {ghost.takeovers[run.id]} takeovers"
 
 
@@ -165,7 +175,10 @@ def _event_is_there(ghost: Ghost, runs: list[Any], args: list[Any]) -> bool:
     kind, payload, event_id = args
     ids = {each.id for each in runs}
     return any(
-        each.run_id in ids and each.type == kind and json.loads(each.payload) == payload and each.event_id == event_id
+        each.run_id in ids
+        and each.type == kind
+        and json.loads(each.payload) == payload
+        and each.event_id == event_id
         for each in ghost.events.values()
     )
 
@@ -194,7 +207,7 @@ def events_are_stored_once(ghost: Ghost, stage: Stage) -> Iterator[str]:
 
 
 @rule("41", "F", "Quiescence: no lease, no lock, no owner, no undelivered hook is left of what has ended")
-def nothing_is_left(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG001
+def nothing_is_left(ghost: Ghost, stage: Stage) -> Iterator[str]:
     """After the runners have drained."""
     for task in ghost.tasks.values():
         run = ghost.runs[task.run_id]
@@ -210,7 +223,9 @@ def nothing_is_left(ghost: Ghost, stage: Stage) -> Iterator[str]:  # noqa: ARG00
 @rule("42", "Q", "A calm run does each effect once, with few claims and few transactions")
 def calm_runs_are_cheap(ghost: Ghost, stage: Stage) -> Iterator[str]:
     """No faults, first in first out: the budget of round trips."""
-    calls = Counter((effect.instance, effect.run, effect.step, effect.attempt) for effect in stage.outside.effects)
+    calls = Counter(
+        (effect.instance, effect.run, effect.step, effect.attempt) for effect in stage.outside.effects
+    )
     for step, count in calls.items():
         if count > 1:
             yield f"step {step} was called {count} times in a calm run"

@@ -25,6 +25,17 @@ class Claim(NamedTuple):
     at_ms: int
 
 
+class Stand(NamedTuple):
+    """How an instance stood from a commit on."""
+
+    commit: int
+    label: str
+    status: str | None
+    run_number: int
+    pausing: bool
+    cancelling: bool
+
+
 @dataclass(slots=True)
 class Commit:
     """One transaction that changed something.
@@ -67,6 +78,7 @@ class Ghost:
         attempts: attempts begun, by run and key.
         seen: commits so far.
         early_ms: how early a machine may be whose clock runs faster than clocks do.
+        stands: how each instance stood, commit by commit.
         excused: things that faults made legitimate, by name.
     """
 
@@ -91,6 +103,7 @@ class Ghost:
         self.commits: Counter[int] = Counter()
         self.commits_by_label: Counter[str] = Counter()
         self.transitions: Counter[tuple[str, str]] = Counter()
+        self.stands: defaultdict[str, list[Any]] = defaultdict(list)
         self.ended_at_ms: dict[int, int] = {}
         self.number = 0
         self.seen = 0
@@ -107,7 +120,9 @@ class Ghost:
 
     def latest(self, instance_id: str) -> Any:
         """The newest run of an instance, or None."""
-        return next((each for each in self.runs.values() if each.instance_id == instance_id and each.latest), None)
+        return next(
+            (each for each in self.runs.values() if each.instance_id == instance_id and each.latest), None
+        )
 
     def live(self) -> list[Any]:
         """The newest runs that have not ended."""
@@ -136,6 +151,16 @@ class Ghost:
             return
         self.runs[new.id] = new
         self.commits[new.id] += 1
+        if new.latest:
+            stand = Stand(
+                self.seen,
+                commit.label,
+                new.status,
+                new.run_number,
+                pausing=bool(new.pause_requested),
+                cancelling=new.cancel_reason is not None,
+            )
+            self.stands[new.instance_id].append(stand)
         if old is None or old.status != new.status:
             self.transitions["-" if old is None else old.status, new.status] += 1
             if new.status in TERMINAL:

@@ -13,12 +13,22 @@ OF_HOLDER = frozenset({"commit", "user"})
 """Transactions by which a runner writes boundaries."""
 
 
-@rule("1", "S", "No zombie write: what is written of a run was planned under its newest claim", "run", "run_step", "task")
+@rule(
+    "1",
+    "S",
+    "No zombie write: what is written of a run was planned under its newest claim",
+    "run",
+    "run_step",
+    "task",
+)
 def no_zombie_write(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """The claim is counted by the oracle, so a fence that is not raised does not hide a zombie."""
     if commit.label not in OF_HOLDER:
         return
-    touched = {getattr(each.new or each.old, "run_id", None) or getattr(each.new or each.old, "id", None) for each in commit.changes}
+    touched = {
+        getattr(each.new or each.old, "run_id", None) or getattr(each.new or each.old, "id", None)
+        for each in commit.changes
+    }
     for boundary in commit.boundaries:
         planned = ghost.planned.get(id(boundary))
         newest = ghost.claims.get(boundary.run_id)
@@ -30,7 +40,12 @@ def no_zombie_write(ghost: Ghost, commit: Commit) -> Iterator[str]:
                 )
 
 
-@rule("2", "S", "No lease steal: a held run changes hands only after its holder's lease has ended or its holder gave it back", "task")
+@rule(
+    "2",
+    "S",
+    "No lease steal: a held run changes hands only after its holder's lease has ended or its holder gave it back",
+    "task",
+)
 def no_lease_steal(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """By the database's clock, at the commit; a dead process of the same host needs no waiting."""
     for _, old, new in commit.of["task"]:
@@ -72,7 +87,7 @@ def fence_rises(ghost: Ghost, commit: Commit) -> Iterator[str]:
 
 
 @rule("3b", "S", "A takeover and an optimistic tick raise the fence (B3, B9)", "task")
-def fence_rises_when_others_write(ghost: Ghost, commit: Commit) -> Iterator[str]:  # noqa: ARG001
+def fence_rises_when_others_write(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """So that whoever read the same state loses."""
     last = {new.run_id: new.fence for _, _, new in commit.of["task"] if new is not None}
     first: dict[int, int] = {}
@@ -121,7 +136,9 @@ def renewal_is_ones_own(ghost: Ghost, commit: Commit) -> Iterator[str]:
             yield f"a renewal shortened the lease of runner {new.id}"
 
 
-@rule("4c", "S", "A runner's epoch never falls, and rises when its tasks are taken over (B3)", "runner", "task")
+@rule(
+    "4c", "S", "A runner's epoch never falls, and rises when its tasks are taken over (B3)", "runner", "task"
+)
 def epoch_rises(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """So that a group that is on its way loses as a whole."""
     epochs = dict.fromkeys(ghost.runners, 0)

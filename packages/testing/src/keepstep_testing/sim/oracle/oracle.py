@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from keepstep.engine.probe import probes
 from keepstep_testing.sim.database import Change
-from keepstep_testing.sim.oracle import endings, leases, outbox, parked, rows, rules, steps  # noqa: F401  # each registers its rules
+from keepstep_testing.sim.oracle import rules, steps
 from keepstep_testing.sim.oracle.ghost import Commit, Ghost
 from keepstep_testing.sim.process import PROCESS
 from keepstep_testing.sim.store import Transaction
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from keepstep_testing.sim.process import Process
     from keepstep_testing.sim.world import World
 
+for module in ("endings", "leases", "linear", "outbox", "parked", "rows", "steps"):
+    import_module(f"keepstep_testing.sim.oracle.{module}")  # each registers its rules
 rules.sealed()
 
 
@@ -71,7 +74,7 @@ class Oracle:
         if react is not None:
             react(**facts)
 
-    def seen(self, name: str, condition: bool) -> None:  # noqa: FBT001  # the probe's own signature
+    def seen(self, name: str, condition: bool) -> None:  # the probe's own signature
         """A state that campaigns must reach."""
         self.sometimes[name] += condition
 
@@ -100,7 +103,13 @@ class Oracle:
         if self.violation is None:
             try:
                 steps.on_attempt(
-                    self.ghost, execution, key, number, process, self.world.clock.now_ms(), optimistic=optimistic
+                    self.ghost,
+                    process,
+                    self.world.clock.now_ms(),
+                    execution=execution,
+                    key=key,
+                    number=number,
+                    optimistic=optimistic,
                 )
             except rules.Violation as violation:
                 self.violation = violation

@@ -11,7 +11,7 @@ FINISHED = frozenset({"delivered", "dead", "merged"})
 
 
 @rule("27", "S", "A hook's row exists exactly if the commit exists that triggered it", "hook", "run_step")
-def hooks_come_with_their_step(ghost: Ghost, commit: Commit) -> Iterator[str]:  # noqa: ARG001
+def hooks_come_with_their_step(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """In the play, hooks are triggered by steps only: row and result in one transaction (C8)."""
     born = [new for _, old, new in commit.of["hook"] if old is None]
     if born and not any(new is not None and new.seq is not None for _, _, new in commit.of["run_step"]):
@@ -26,8 +26,13 @@ def marks_follow_deliveries(ghost: Ghost, commit: Commit) -> Iterator[str]:
             yield f"hook {new.id} is marked delivered, and no handler has returned"
 
 
-@rule("29", "S", "A hook's attempt and fence advance by one with each claim, and its end is written once", "hook")
-def claims_of_hooks_count(ghost: Ghost, commit: Commit) -> Iterator[str]:  # noqa: ARG001
+@rule(
+    "29",
+    "S",
+    "A hook's attempt and fence advance by one with each claim, and its end is written once",
+    "hook",
+)
+def claims_of_hooks_count(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """Two dispatchers never both mark it."""
     for _, old, new in commit.of["hook"]:
         if old is None or new is None:

@@ -37,7 +37,7 @@ def after(ghost: Ghost, commit: Commit) -> tuple[dict[int, Any], dict[int, Any]]
 
 
 @rule("8", "S", "Every change of a run's row raises its version by one", "run")
-def versions_rise_by_one(ghost: Ghost, commit: Commit) -> Iterator[str]:  # noqa: ARG001
+def versions_rise_by_one(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """But for what a tick notes as the start, and for the flag that another run is the newest now."""
     for _, old, new in commit.of["run"]:
         if old is None or new is None:
@@ -51,13 +51,15 @@ def versions_rise_by_one(ghost: Ghost, commit: Commit) -> Iterator[str]:  # noqa
 def ends_are_compared(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """Compare-and-set (E7)."""
     for boundary in commit.boundaries:
-        first = next((old for _, old, new in commit.of["run"] if new is not None and new.id == boundary.run_id), None)
+        first = next(
+            (old for _, old, new in commit.of["run"] if new is not None and new.id == boundary.run_id), None
+        )
         if first is not None and first.version != boundary.version:
             yield f"run {boundary.run_id} had version {first.version}, its end was planned on {boundary.version}"
 
 
 @rule("10", "S", "Statuses move as the table says; what has ended stays ended", "run")
-def moves_are_listed(ghost: Ghost, commit: Commit) -> Iterator[str]:  # noqa: ARG001
+def moves_are_listed(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """Only ``retry_failed_step`` opens an errored run again."""
     for _, old, new in commit.of["run"]:
         if old is None or new is None or old.status == new.status:
@@ -68,7 +70,14 @@ def moves_are_listed(ghost: Ghost, commit: Commit) -> Iterator[str]:  # noqa: AR
             yield f"{commit.label} opened run {new.id}, which had ended"
 
 
-@rule("10b", "S", "A run that has ended is changed by nothing but a restart or a retry", "run", "run_step", "event")
+@rule(
+    "10b",
+    "S",
+    "A run that has ended is changed by nothing but a restart or a retry",
+    "run",
+    "run_step",
+    "event",
+)
 def ended_runs_rest(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """Neither its row, nor its steps, nor its events (defects 6, 14)."""
     if commit.label.startswith(("retry", "restart")):
@@ -184,7 +193,14 @@ def runs_end_once(ghost: Ghost, commit: Commit) -> Iterator[str]:
                 yield f"run {new.id} lives again"
 
 
-@rule("B6", "S", "A wake-up number never falls, and every steering from outside raises it", "task", "event", "run")
+@rule(
+    "B6",
+    "S",
+    "A wake-up number never falls, and every steering from outside raises it",
+    "task",
+    "event",
+    "run",
+)
 def wake_seq_rises(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """So that no suspension commits past an event, a pause or a cancellation that it has not seen."""
     for _, old, new in commit.of["task"]:

@@ -43,7 +43,12 @@ def resolutions_are_dense(ghost: Ghost, commit: Commit) -> Iterator[str]:
             at = row.at
 
 
-@rule("24", "S", "No timer fires, and no wait times out, before its deadline by the database's clock", "run_step")
+@rule(
+    "24",
+    "S",
+    "No timer fires, and no wait times out, before its deadline by the database's clock",
+    "run_step",
+)
 def timers_are_not_early(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """Whatever the runner's own clock shows (B5, D3)."""
     if "clock" in ghost.excused:
@@ -52,7 +57,9 @@ def timers_are_not_early(ghost: Ghost, commit: Commit) -> Iterator[str]:
         if new is None or new.seq is None or (old is not None and old.seq is not None) or new.due_at is None:
             continue
         timed_out = new.event_type is not None and new.status == "failed"
-        if (new.key.rpartition(">")[2].startswith("sleep") or timed_out) and commit.now_ms + ghost.early_ms < new.due_at:
+        if (
+            new.key.rpartition(">")[2].startswith("sleep") or timed_out
+        ) and commit.now_ms + ghost.early_ms < new.due_at:
             yield f"{new.key} of run {new.run_id} is due at {new.due_at} and fired at {commit.now_ms}"
 
 
@@ -67,7 +74,13 @@ def deadlines_stay(ghost: Ghost, commit: Commit) -> Iterator[str]:
             yield f"the deadline of {old.key} of run {old.run_id} moved from {old.due_at} to {new.due_at}"
 
 
-@rule("19", "S", "An event is consumed once, in the commit that records the wait that took it", "event", "run_step")
+@rule(
+    "19",
+    "S",
+    "An event is consumed once, in the commit that records the wait that took it",
+    "event",
+    "run_step",
+)
 def events_are_consumed_once(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """And the wait's result is the event's payload."""
     resolved = {
@@ -128,7 +141,12 @@ def in_time_is_in_time(ghost: Ghost, commit: Commit) -> Iterator[str]:
                 yield f"wait {new.key} of run {new.run_id} timed out at {new.due_at}, but events {late} were there by then"
 
 
-@rule("17", "S", "A step's row counts the attempts that were made, and no more than its policy allows", "run_step")
+@rule(
+    "17",
+    "S",
+    "A step's row counts the attempts that were made, and no more than its policy allows",
+    "run_step",
+)
 def attempts_are_counted(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """By the attempts that the oracle saw begin."""
     for _, _old, new in commit.of["run_step"]:
@@ -145,7 +163,7 @@ def attempts_are_counted(ghost: Ghost, commit: Commit) -> Iterator[str]:
 
 
 @rule("17b", "S", "The number of attempts never falls, and a takeover does not reset it", "run_step")
-def attempts_never_fall(ghost: Ghost, commit: Commit) -> Iterator[str]:  # noqa: ARG001
+def attempts_never_fall(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """Open rows count on."""
     for _, old, new in commit.of["run_step"]:
         if old is not None and new is not None and old.seq is None and new.attempt < old.attempt:
@@ -168,7 +186,7 @@ def boundaries_are_whole(ghost: Ghost, commit: Commit) -> Iterator[str]:
 
 
 def on_attempt(
-    ghost: Ghost, execution: Any, key: str, number: int, process: Any, now_ms: int, *, optimistic: bool
+    ghost: Ghost, process: Any, now_ms: int, *, execution: Any, key: str, number: int, optimistic: bool
 ) -> None:
     """What must hold when an attempt begins (A7, B4, C2, 5, 13).
 
@@ -190,8 +208,12 @@ def on_attempt(
     ghost.attempts[run_id, key].append(now_ms)
     if "clock" in ghost.excused:
         return
-    late = stored is not None and stored.status == "retrying" and now_ms + ghost.early_ms < (stored.due_at or 0)
-    if late and not optimistic:  # two ticks of one run may meet: one of them writes (B9)
+    late = (
+        stored is not None and stored.status == "retrying" and now_ms + ghost.early_ms < (stored.due_at or 0)
+    )
+    if (
+        late and stored is not None and not optimistic
+    ):  # two ticks of one run may meet: one of them writes (B9)
         raise Violation("17c", f"attempt {number} of {key} begins at {now_ms}, it is due at {stored.due_at}")
     if not optimistic:
         _check_holder(ghost, run_id, key, process, now_ms)
@@ -202,7 +224,9 @@ def _check_holder(ghost: Ghost, run_id: int, key: str, process: Any, now_ms: int
     if claim is None or not claim.runner:
         return
     if claim.runner not in ghost.held_by(process):
-        raise Violation("5", f"{process.name} starts {key} of run {run_id}, which {claim.process} has claimed")
+        raise Violation(
+            "5", f"{process.name} starts {key} of run {run_id}, which {claim.process} has claimed"
+        )
     lease = ghost.runners.get(claim.runner)
     if lease is not None and lease.locked_until < now_ms:
         raise Violation(
