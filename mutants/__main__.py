@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mutants import report
-from mutants.automatic import changes, sample
+from mutants.automatic import Change, changes, sample
 from mutants.campaign import Campaign, FalseAlarmError, Judged
 from mutants.catalogue import MUTANTS
+from mutants.fault import Mutant
+from mutants.judges import Verdict
 
 NOTICED_MIN = 0.9
 """The part of the automatic mutants that must be noticed."""
@@ -37,14 +39,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--auto", type=int, default=0, help="so many automatic mutants, not the catalogue")
     parser.add_argument("--seed", type=int, default=1, help="of the sample of automatic mutants")
     parser.add_argument("--jobs", type=int, default=1, help="mutants at a time")
+    parser.add_argument("--untested", action="store_true", help="unit tests judge nothing")
     parser.add_argument("--list", action="store_true", help="name the catalogue's mutants")
-    parser.add_argument("--log", type=Path, help="also write each verdict here, a line of JSON each")
+    parser.add_argument(
+        "--log", type=Path, help="keep verdicts here; who is killed there is not judged again"
+    )
     return parser
 
 
 def _by_hand(given: argparse.Namespace) -> int:
     wanted = [each for each in MUTANTS.values() if given.mutant in each.name]
-    judged = _told(Campaign(given.seconds, given.jobs).by_hand(wanted), given.log)
+    judged = _kept(given.log, wanted)
+    known = {each.mutant.name for each in judged}
+    campaign = Campaign(given.seconds, given.jobs, tested=not given.untested)
+    judged += _told(campaign.by_hand([each for each in wanted if each.name not in known]), given.log)
     if not given.mutant:
         report.write("by hand", report.by_hand(judged, given.seconds))
     killed = sum("killed" in {verdict.state for verdict in each.verdicts} for each in judged)
@@ -55,14 +63,31 @@ def _by_hand(given: argparse.Namespace) -> int:
 def _automatic(given: argparse.Namespace) -> int:
     every = [each for each in changes() if given.mutant in each.name]
     chosen = every if given.mutant else sample(given.auto, given.seed)
-    judged = _told(Campaign(given.seconds, given.jobs).automatic(chosen), given.log)
-    order = {each.name: number for number, each in enumerate(chosen)}
+    judged = _kept(given.log, chosen)
+    known = {each.mutant.name for each in judged}
+    campaign = Campaign(given.seconds, given.jobs, tested=not given.untested)
+    judged += _told(campaign.automatic([each for each in chosen if each.name not in known]), given.log)
+    order = {each.name: number for number, each in enumerate(every)}
     judged.sort(key=lambda each: order[each.mutant.name])
     if not given.mutant:
         report.write("automatic", report.automatic(judged, given.seconds, given.seed, len(every)))
     noticed = sum(each.caught for each in judged)
     print(f"{noticed} of {len(judged)} noticed")
     return 0 if noticed >= NOTICED_MIN * len(judged) else 1
+
+
+def _kept(log: Path | None, mutants: Iterable[Mutant | Change]) -> list[Judged]:
+    """Those that an earlier run has killed."""
+    if log is None or not log.exists():
+        return []
+    wanted = {each.name: each for each in mutants}
+    kept: dict[str, Judged] = {}
+    for line in map(json.loads, log.read_text().splitlines()):
+        tested = None if line["tested"] is None else Verdict(**line["tested"])
+        simulated = Verdict(**line["simulated"])
+        if line["name"] in wanted and (simulated.state == "killed" or tested is not None):
+            kept[line["name"]] = Judged(wanted[line["name"]], simulated, tested)
+    return [each for each in kept.values() if each.caught]
 
 
 def _told(judged: Iterable[Judged], log: Path | None) -> list[Judged]:

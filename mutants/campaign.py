@@ -61,11 +61,13 @@ class Campaign:
     Args:
         seconds: for the simulation of one mutant.
         workers: how many mutants are judged at a time.
+        tested: whether unit tests judge what the simulation lets pass.
     """
 
-    def __init__(self, seconds: float, workers: int = 1) -> None:
+    def __init__(self, seconds: float, workers: int = 1, *, tested: bool = True) -> None:
         self._seconds = seconds
         self._workers = workers
+        self._tested = tested
 
     def by_hand(self, mutants: Sequence[Mutant]) -> Iterator[Judged]:
         """Judge these by the simulation, and those that pass by unit tests, in the order in which they end.
@@ -83,7 +85,7 @@ class Campaign:
             FalseAlarmError: the engine as it is does not pass.
         """
         layers = sorted({layer_of(each.file) for each in changes})
-        judges = {layer: layer_tests([layer]) for layer in layers}
+        judges = {layer: layer_tests([layer]) for layer in layers if self._tested}
         self._control({"the simulation": simulation(self._seconds), **judges})
         yield from self._all([lambda box, each=each: self._change(box, each) for each in changes])
 
@@ -112,7 +114,8 @@ class Campaign:
         with ExitStack() as stack:
             for _ in range(self._workers):
                 boxes.put(stack.enter_context(sandbox()))
-            pool = stack.enter_context(ThreadPoolExecutor(self._workers))
+            pool = ThreadPoolExecutor(self._workers)
+            stack.callback(pool.shutdown, cancel_futures=True)
             for done in as_completed([pool.submit(do, job) for job in jobs]):
                 yield done.result()
 
@@ -132,7 +135,7 @@ class Campaign:
         """By the simulation, and if that lets it pass by the unit tests of what is changed."""
         simulated = simulation(self._seconds)(box)
         layers = sorted({layer_of(file) for file in files} & TESTS.keys())
-        if simulated.state != "survived" or not layers:
+        if simulated.state != "survived" or not layers or not self._tested:
             return Judged(mutant, simulated)
         return Judged(mutant, simulated, layer_tests(layers)(box))
 

@@ -9,12 +9,13 @@ import json
 import sys
 import time
 
-import mutants.origin  # noqa: F401  # refuses an engine that is not the mutant's
+from mutants import origin
 from keepstep_testing.sim.campaign import Campaign
 
 
 def main(seconds: float) -> None:
     """Play, and print one line of JSON."""
+    origin.check()
     campaign = Campaign()
     by = detail = ""
     seed = 0

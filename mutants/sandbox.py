@@ -76,7 +76,7 @@ class Sandbox:
         }
         started = time.monotonic()
         with subprocess.Popen(
-            ["nice", "-n", "10", sys.executable, *command],  # noqa: S607
+            ["nice", "-n", "5", sys.executable, *command],  # noqa: S607
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,

@@ -1,12 +1,11 @@
 """The mutants are fresh: each can be made of the engine as it is, is another program, and stands on the page."""
 
 import re
-import sys
 from collections import Counter
 
 import pytest
 
-from mutants import report
+from mutants import origin, report
 from mutants.automatic import changes, sample
 from mutants.catalogue import CATALOGUE, MUTANTS
 from mutants.fault import CORE, ROOT, Edit, StaleError, mutated
@@ -66,8 +65,8 @@ def test_changes_are_programs_of_their_own():
 
 
 def test_a_sample_is_repeatable():
-    """A seed and a size name one sample of the engine as it is."""
-    assert sample(20, 7) == sample(20, 7) != sample(20, 8)
+    """A seed and a size name one sample of the engine as it is, and a larger one goes on from it."""
+    assert sample(40, 7)[:20] == sample(20, 7) != sample(20, 8)
 
 
 def test_reasons_are_about_changes_that_exist():
@@ -80,7 +79,7 @@ def test_a_judge_sees_the_copy_with_its_fault_and_nothing_else():
     file = "kernel/takeover.py"
     program = [
         "-c",
-        "import mutants.origin; from keepstep.kernel import takeover; print(hasattr(takeover, 'fault'))",
+        "from mutants import origin; origin.check(); from keepstep.kernel import takeover; print(hasattr(takeover, 'fault'))",
     ]
     before = (ROOT / CORE / file).read_text()
     with sandbox() as box:
@@ -94,6 +93,5 @@ def test_a_judge_sees_the_copy_with_its_fault_and_nothing_else():
 def test_a_judge_refuses_another_engine(monkeypatch, tmp_path):
     """An engine that is not the copy is not judged (a judge of the installed one would let every mutant live)."""
     monkeypatch.setenv("KEEPSTEP_MUTANT", str(tmp_path))
-    monkeypatch.delitem(sys.modules, "mutants.origin", raising=False)
     with pytest.raises(SystemExit, match="nothing would be proved"):
-        __import__("mutants.origin")
+        origin.check()

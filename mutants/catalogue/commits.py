@@ -88,7 +88,7 @@ COMMITS = (
         ("engine/committer.py", _FAILED, "return GroupResult(frozenset(), epoch_held=True)"),
         (
             "engine/advancer.py",
-            "            self._on_doubt(execution.run.id)\n        elif verdict",
+            "            self._doubt(execution)\n        elif verdict",
             "            pass\n        elif verdict",
         ),
     ),

@@ -13,12 +13,22 @@ from keepstep_testing.sim.chooser import PORTFOLIO
 from keepstep_testing.sim.faults.kinds import KINDS, Fault
 from keepstep_testing.sim.scenario import Command, Draws, Machine, Scenario, Seeded
 
+Does = tuple[str, list[Any]]
+"""A verb of the client and its arguments."""
+
 Focus = Callable[[Draws], tuple[list[Any], list[Command], Sequence[str]]]
 """From draws to a program, what the second client does, and the faults that belong to it."""
 
 SOON = (0, 0, 10, 50, 200, 1_000)
 CRASHES = ("crash", "crash silently", "crash before the answer", "stall, long", "stall, about a lease")
-ANSWERS = ("answer lost", "answer lost", "error before", "conflict", "slow commit, applied early", "read lost")
+ANSWERS = (
+    "answer lost",
+    "answer lost",
+    "error before",
+    "conflict",
+    "slow commit, applied early",
+    "read lost",
+)
 DELAYS = ("slow commit, applied late", "slow commit, applied early", "slow read", "wake doubled")
 
 
@@ -44,9 +54,16 @@ def focused(seed: int) -> Scenario:
 
 
 def _machines(draw: Draws) -> tuple[Machine, ...]:
-    kinds = draw.pick((("runner",), ("runner", "runner"), ("runner", "runner", "runner"), ("runner", "ticker")))
+    kinds = draw.pick(
+        (("runner",), ("runner", "runner"), ("runner", "runner", "runner"), ("runner", "ticker"))
+    )
     return tuple(
-        Machine(kind=kind, host=f"host-{draw.integer(1, 2)}", cache=draw.pick((0, 100)), concurrency=draw.pick((1, 100)))
+        Machine(
+            kind=kind,
+            host=f"host-{draw.integer(1, 2)}",
+            cache=draw.pick((0, 100)),
+            concurrency=draw.pick((1, 100)),
+        )
         for kind in kinds
     )
 
@@ -55,16 +72,16 @@ def _fault(draw: Draws, kind: str) -> Fault:
     return Fault(kind, draw.integer(1, draw.pick((3, 12, 40))), draw.pick(KINDS[kind].seconds))
 
 
-def _client(draw: Draws, count: int, make: Callable[[], tuple[str, list[Any]]]) -> list[Command]:
+def _client(draw: Draws, count: int, make: Callable[[], Does]) -> list[Command]:
     return [Command(draw.pick(SOON), *_at(make()), draw.pick(("client", "r1"))) for _ in range(count)]
 
 
-def _at(what: tuple[str, list[Any]]) -> tuple[str, str, list[Any]]:
+def _at(what: Does) -> tuple[str, str, list[Any]]:
     verb, args = what
     return verb, "i1", args
 
 
-def _event(draw: Draws) -> tuple[str, list[Any]]:
+def _event(draw: Draws) -> Does:
     number = draw.integer(1, 3)
     return "event", ["go", number, draw.pick((None, None, f"e{number}"))]
 
@@ -77,7 +94,12 @@ def wakes(draw: Draws) -> tuple[list[Any], list[Command], Sequence[str]]:
     """Events come while the run goes to sleep (B6, D4, D5)."""
     waits = [_wait(draw, f"s{number}") for number in range(1, draw.integer(2, 4))]
     program: list[Any] = draw.pick(
-        (waits, [["gather", *([each] for each in waits)]], [["do", "s9", {}], *waits], [*waits, ["again", waits]])
+        (
+            waits,
+            [["gather", *([each] for each in waits)]],
+            [["do", "s9", {}], *waits],
+            [*waits, ["again", waits]],
+        )
     )
     return program, _client(draw, draw.integer(2, 6), lambda: _event(draw)), (*DELAYS, *ANSWERS, *CRASHES)
 
@@ -89,18 +111,27 @@ def failures(draw: Draws) -> tuple[list[Any], list[Command], Sequence[str]]:
         ["try", ["do", "s2", {"never": True}]],
         ["do", "s3", draw.pick(({"never": True}, {"fails": 4}, {"fails": 2}))],
     ]
-    verbs = [("retry", []), ("retry", []), ("restart", []), ("cancel", []), _event(draw)]
+    verbs: list[Does] = [("retry", []), ("retry", []), ("restart", []), ("cancel", []), _event(draw)]
     return program, _client(draw, draw.integer(2, 6), lambda: draw.pick(verbs)), (*CRASHES, *DELAYS)
 
 
 def pauses(draw: Draws) -> tuple[list[Any], list[Command], Sequence[str]]:
     """Pause, resume, cancel and terminate beside steps and timers (E3 to E5, E7)."""
     program: list[Any] = [
-        ["gather", [["do", "s1", {"takes": 200}], ["do", "s2", {}]], [["sleep", "s3", draw.pick((10, 1_000, 3_000))]]],
+        [
+            "gather",
+            [["do", "s1", {"takes": 200}], ["do", "s2", {}]],
+            [["sleep", "s3", draw.pick((10, 1_000, 3_000))]],
+        ],
         _wait(draw, "s4"),
         ["do", "s5", {"takes": draw.pick((200, 2_000))}],
     ]
-    verbs = [*[("pause", []), ("resume", [])] * 3, ("cancel", []), ("terminate", []), _event(draw)]
+    verbs: list[Does] = [
+        *[("pause", []), ("resume", [])] * 3,
+        ("cancel", []),
+        ("terminate", []),
+        _event(draw),
+    ]
     return program, _client(draw, draw.integer(2, 7), lambda: draw.pick(verbs)), (*DELAYS, *CRASHES, "drain")
 
 
@@ -111,7 +142,13 @@ def lives(draw: Draws) -> tuple[list[Any], list[Command], Sequence[str]]:
         ["do", "s2", {"takes": draw.pick((0, 200))}],
         ["again", [_wait(draw, "s1"), ["do", "s2", {}]]],
     ]
-    verbs = [("restart", []), ("cancel", []), *[_event(draw)] * 3, _event(draw), ("terminate", [])]
+    verbs: list[Does] = [
+        ("restart", []),
+        ("cancel", []),
+        *[_event(draw)] * 3,
+        _event(draw),
+        ("terminate", []),
+    ]
     return program, _client(draw, draw.integer(2, 6), lambda: draw.pick(verbs)), (*DELAYS, *ANSWERS)
 
 
@@ -132,8 +169,14 @@ def deaths(draw: Draws) -> tuple[list[Any], list[Command], Sequence[str]]:
 
 def answers(draw: Draws) -> tuple[list[Any], list[Command], Sequence[str]]:
     """Answers of the database are lost: was it done or not? (C5)."""
-    program: list[Any] = [["do", "s1", {}], ["own", "s2"], ["sleep", "s3", 10], _wait(draw, "s4"), ["do", "s5", {}]]
-    verbs = [_event(draw), _event(draw), ("create", [program]), ("pause", []), ("resume", [])]
+    program: list[Any] = [
+        ["do", "s1", {}],
+        ["own", "s2"],
+        ["sleep", "s3", 10],
+        _wait(draw, "s4"),
+        ["do", "s5", {}],
+    ]
+    verbs: list[Does] = [_event(draw), _event(draw), ("create", [program]), ("pause", []), ("resume", [])]
     return program, _client(draw, draw.integer(2, 5), lambda: draw.pick(verbs)), ANSWERS
 
 

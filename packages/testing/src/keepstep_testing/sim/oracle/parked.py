@@ -96,7 +96,7 @@ def takeovers_are_counted(ghost: Ghost, commit: Commit) -> Iterator[str]:
 
 
 @rule("17d", "S", "After an error that is not to be retried nothing is tried again (C5)", "run_step")
-def what_is_final_is_final(ghost: Ghost, commit: Commit) -> Iterator[str]:  # noqa: ARG001
+def what_is_final_is_final(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """Whatever attempts are left."""
     for _, _, new in commit.of["run_step"]:
         if (
