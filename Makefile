@@ -7,6 +7,7 @@
 #   make test PYTHON=python3.12            another Python, in an environment of its own
 #   make test TESTS=packages/core/tests    some tests; FLAGS='-x -k sleep' for pytest's options
 #   make bench W=W2 DB=sqlite              one workload; without W all of them
+#   make sim SEED=7 N=1                    one simulated schedule; without N two minutes of them
 #   make soak MINUTES=20                   kills, stalls, outages and full disks for so long
 #   make mutants M=fence                   faults in the engine, one at a time; without M all of them
 
@@ -30,7 +31,7 @@ EDITABLE := -e packages/core[postgres,http,client] -e packages/dispatcher-node \
 
 export UV_NO_PROGRESS := 1
 
-.PHONY: setup fmt lint types arch test test-versions bench soak mutants api docs demo check pins clean
+.PHONY: setup fmt lint types arch test test-versions sim bench soak mutants api docs demo check pins clean
 
 setup: $(READY)
 
@@ -70,6 +71,12 @@ test: $(READY) $(WORKERD)
 # The workflow loop leans on asyncio's internals: its tests run on every Python that is found here.
 test-versions: $(READY)
 	scripts/test-versions $(UV) packages/core/tests/loop
+
+# Two minutes of simulated schedules; SEED=1 N=1000 for these seeds, FLAGS=--trace to see one, FLAGS=--exhaustive.
+SECONDS ?= 120
+sim: FLAGS =
+sim: $(READY)
+	$(BIN)/python -m keepstep_testing sim --seed $(or $(SEED),1) $(if $(N),--n $(N),--seconds $(SECONDS)) $(FLAGS)
 
 # W1 to W11 beside the disk's limit and other engines (bench/README.md); W=W2 DB=sqlite PEERS=no for a part.
 bench: FLAGS =

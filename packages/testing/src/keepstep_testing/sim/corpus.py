@@ -1,5 +1,6 @@
-"""The corpus: failures once found, as JSON files that are played again for ever. Gates are named, so small edits of the
-code leave them meaningful.
+"""The corpus: failures once found, as JSON files that are played again for ever.
+
+Gates are named in them, so that small edits of the code leave them meaningful.
 """
 
 from __future__ import annotations

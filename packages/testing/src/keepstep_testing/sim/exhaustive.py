@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 from keepstep_testing.sim.database import Database
 from keepstep_testing.sim.faults.kinds import KINDS, Fault
@@ -12,7 +13,7 @@ from keepstep_testing.sim.gates import CLOCK
 from keepstep_testing.sim.scenario import Command, Machine, Scenario
 from keepstep_testing.sim.schedule import Result, play
 
-PROGRAM = [
+PROGRAM: list[Any] = [
     ["do", "a", {"fails": 1}],
     ["sleep", "s", 1_000],
     ["gather", [["do", "b", {}]], [["hook", "h"]]],

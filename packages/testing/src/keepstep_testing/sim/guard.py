@@ -25,7 +25,7 @@ class RealWorldError(AssertionError):
 
 def _refusing(name: str, real: Callable[..., Any], hint: str) -> Callable[..., Any]:
     def refused(*args: Any, **kwargs: Any) -> Any:
-        caller = sys._getframe(1).f_globals.get("__name__", "")  # there is no other way to know
+        caller = sys._getframe(1).f_globals.get("__name__", "")  # pyright: ignore[reportPrivateUsage]  # no other way
         if caller in ALLOWED:
             return real(*args, **kwargs)
         raise RealWorldError(f"{name} was called in a simulation by {caller}: {hint}")

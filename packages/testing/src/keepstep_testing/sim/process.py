@@ -101,9 +101,7 @@ class Process:
     def crash(self, *, pid_dies: bool = True) -> None:
         """Nothing of it runs any more: no task, no ``finally``; its transaction is rolled back."""
         self.leave(pid_dies=pid_dies)
-        connection = self.store._writer  # a crash asks nobody
-        if connection is not None:
-            connection.close()
+        self.store.cut()
 
     def leave(self, *, pid_dies: bool = True) -> None:
         """It has ended, or crashed."""

@@ -190,10 +190,12 @@ def _faults(draw: Draws) -> tuple[Fault, ...]:
 
 def _clients(draw: Draws, ids: Sequence[str], *, calm: bool) -> tuple[tuple[Command, ...], ...]:
     first: list[Command] = []
+    with_events = draw.integer(1, 3) == 1
     for each in ids:
         via = draw.pick(("client", "r1"))
         first.append(Command(draw.pick((0, 0, 400, 2_500)), "create", each, [_program(draw)], via))
-    second = [_command(draw, draw.pick(ids), calm=calm) for _ in range(draw.integer(0, 4))]
+    verbs = ("event",) if calm or with_events else _VERBS
+    second = [_command(draw, draw.pick(ids), verbs) for _ in range(draw.integer(0, 5))]
     if not calm and draw.integer(1, 6) == 1:
         first.append(Command(draw.pick((0, 800)), "create", draw.pick(ids), [_program(draw)]))
     return (tuple(first), tuple(second))
@@ -214,8 +216,8 @@ _VERBS = (
 )
 
 
-def _command(draw: Draws, instance: str, *, calm: bool) -> Command:
-    verb = "event" if calm else draw.pick(_VERBS)
+def _command(draw: Draws, instance: str, verbs: Sequence[str]) -> Command:
+    verb = draw.pick(verbs)
     args: list[Any] = []
     if verb == "event":
         number = draw.integer(1, 3)
@@ -226,20 +228,23 @@ def _command(draw: Draws, instance: str, *, calm: bool) -> Command:
 
 
 def _program(draw: Draws) -> list[Any]:
-    counter = [0]
-    ops = [_op(draw, counter, 0) for _ in range(draw.integer(1, 3))]
+    theme, counter = draw.pick(_THEMES), [0]
+    ops = [_op(draw, theme, counter, 0) for _ in range(draw.integer(1, 3))]
     if draw.integer(1, 12) == 1:
-        ops.append(["again", [_op(draw, counter, 0)]])
+        ops.append(["again", [_op(draw, theme, counter, 0)]])
     return ops
 
 
-_OPS = ("do", "do", "do", "sleep", "wait", "gather", "try", "race", "own", "hook", "log")
+_ALL = ("do", "do", "do", "sleep", "wait", "gather", "try", "race", "own", "hook", "log")
+_EVENTS = ("wait", "wait", "do", "gather")
+_THEMES = (_ALL, _ALL, _EVENTS, ("do", "gather", "race"), ("do", "sleep", "own", "hook"))
+"""A swarm of workloads: each has few kinds of ops, so that each gets room."""
 
 
-def _op(draw: Draws, counter: list[int], depth: int) -> list[Any]:
+def _op(draw: Draws, theme: Sequence[str], counter: list[int], depth: int) -> list[Any]:
     counter[0] += 1
     name = f"s{counter[0]}"
-    kind = draw.pick(_OPS)
+    kind = draw.pick(theme)
     if depth >= 2 and kind in {"gather", "race", "try"}:
         kind = "do"
     match kind:
@@ -248,7 +253,9 @@ def _op(draw: Draws, counter: list[int], depth: int) -> list[Any]:
         case "wait":
             return ["wait", name, draw.pick(EVENT_TYPES), draw.pick((1_000, 3_000, 10_000))]
         case "gather" | "race":
-            branches = [[_op(draw, counter, depth + 1) for _ in range(draw.integer(1, 2))] for _ in range(2)]
+            branches = [
+                [_op(draw, theme, counter, depth + 1) for _ in range(draw.integer(1, 2))] for _ in range(2)
+            ]
             return [kind, *branches]
         case "try":
             return ["try", ["do", name, _how(draw, never=True)]]

@@ -79,6 +79,11 @@ class SimStore(SqliteStore):
             else:
                 self._under_way[task] = outer
 
+    def cut(self) -> None:
+        """The process is gone: its connection breaks, what it had not committed is rolled back."""
+        if self._writer is not None:
+            self._writer.close()
+
     async def listen(self, on_hint: Callable[[], None]) -> None:
         """Hints are messages of the world's."""
         self._process.on_hint = on_hint

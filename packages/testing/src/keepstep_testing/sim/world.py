@@ -370,7 +370,11 @@ class World:
         while self._agenda and self._agenda[0][0] <= us:
             heapq.heappop(self._agenda)[2]()
         for process in self.processes:
-            if process.runs:
+            if process.stalled_until_us == us:
+                process.stalled_until_us = (
+                    0  # answers may be heard before its overdue timers: they are the next tick
+                )
+            elif process.runs:
                 process.loop.fire_due(us)
 
 

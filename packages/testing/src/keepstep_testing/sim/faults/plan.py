@@ -36,7 +36,6 @@ OF_WORKLOAD = {
     "oversize": ("45", "a payload is too large, or cannot be encoded"),
     "poison step": ("46", "a step kills its process, each time"),
     "burst": ("47", "many instances at once"),
-    "non-determinism": ("48", "the code contradicts what is recorded"),
     "failing step": ("–", "attempts of a step fail"),
     "hanging step": ("–", "an attempt of a step hangs until its timeout"),
     "receiver fails": ("38", "the receiver of a hook answers 5xx"),

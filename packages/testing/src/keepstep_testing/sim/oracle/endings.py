@@ -35,18 +35,6 @@ def nothing_spins(ghost: Ghost, stage: Stage) -> Iterator[str]:
             yield f"run {run_id} was written {count} times"
 
 
-@rule("22", "L", "No lost wake-up: nothing is parked at a wait whose event is there")
-def no_wake_up_is_lost(ghost: Ghost, stage: Stage) -> Iterator[str]:
-    """Looked at when the world is quiet."""
-    for run in ghost.live():
-        if run.status != "waiting":
-            continue
-        for row in ghost.steps[run.id].values():
-            if row.seq is None and row.status == "waiting" and row.event_type is not None:
-                if ghost.buffered(run.id, row.event_type):
-                    yield f"run {run.id} waits at {row.key} for {row.event_type!r}, which is there"
-
-
 @rule(
     "15", "F", "A run that ended by itself did every step of its path, and returned what the model computes"
 )

@@ -56,7 +56,7 @@ def no_lease_steal(ghost: Ghost, commit: Commit) -> Iterator[str]:
             continue
         lease = ghost.runners.get(old.owner)
         ended = lease is None or lease.locked_until < commit.now_ms
-        if not ended and (holder is None or holder.alive):
+        if lease is not None and not ended and (holder is None or holder.alive):
             yield f"{commit.process.name} took run {old.run_id} while its holder's lease lasts until {lease.locked_until}"
 
 

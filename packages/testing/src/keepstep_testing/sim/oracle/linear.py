@@ -7,8 +7,8 @@ says; and an operation that was acknowledged must have had a commit of its own i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from keepstep_testing.sim.oracle.ghost import TERMINAL, Ghost, Stand
 from keepstep_testing.sim.oracle.rules import rule
@@ -29,7 +29,7 @@ def _stands(ghost: Ghost, instance: str, operation: Operation) -> list[Stand]:
     return [before[-1] if before else NOT_THERE, *within]
 
 
-def _changed(stands: list[Stand], test: Any) -> bool:
+def _changed(stands: list[Stand], test: Callable[[Stand], bool]) -> bool:
     """Whether the instance came to stand so by a commit of the interval."""
     return any(test(each) for each in stands[1:])
 

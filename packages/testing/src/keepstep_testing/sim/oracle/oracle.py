@@ -22,6 +22,17 @@ for module in ("endings", "leases", "linear", "outbox", "parked", "rows", "steps
     import_module(f"keepstep_testing.sim.oracle.{module}")  # each registers its rules
 rules.sealed()
 
+AT_ATTEMPTS = {
+    "5": "A step starts only in the hands of whoever claimed its run last",
+    "13": "A recorded step never runs again",
+    "17c": "A retry starts no earlier than it is due by the database's clock",
+    "34b": "What a runner has dropped starts nothing",
+    "45": "Two runs of a seed have equal traces and equal databases",
+    "A7": "A step starts only when everything that it depends on is durable",
+    "B4": "A step starts only while its runner's lease lasts",
+}
+"""What is checked when an attempt begins, and between two runs."""
+
 
 class Oracle:
     """Watches one world.

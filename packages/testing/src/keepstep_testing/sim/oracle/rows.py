@@ -126,7 +126,9 @@ def paused_runs_rest(ghost: Ghost, commit: Commit) -> Iterator[str]:
 def paused_runs_make_no_progress(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """Its timers keep counting, and nothing is resolved before it is resumed."""
     for _, _old, new in commit.of["run_step"]:
-        run = None if new is None else ghost.runs.get(new.run_id)
+        if new is None:
+            continue
+        run = ghost.runs.get(new.run_id)
         if run is not None and run.status == "paused" and new.seq is not None:
             yield f"step {new.key} of run {run.id} was resolved while it is paused"
 
@@ -191,6 +193,47 @@ def runs_end_once(ghost: Ghost, commit: Commit) -> Iterator[str]:
         if new is not None and new.id in ghost.ended_at_ms and (old is None or old.status in TERMINAL):
             if new.status not in TERMINAL and not commit.label.startswith("retry"):
                 yield f"run {new.id} lives again"
+
+
+@rule(
+    "22",
+    "S",
+    "No lost wake-up: nothing is parked past an event, a cancellation or a pause that it has",
+    "run",
+    "task",
+    "event",
+)
+def no_wake_up_is_lost(ghost: Ghost, commit: Commit) -> Iterator[str]:
+    """A run that waits for a type of which an event is there is due, from the commit on that made it so (B6)."""
+    runs, tasks = after(ghost, commit)
+    for _, _, new in commit.of["event"]:
+        if new is not None and new.run_id not in runs:
+            runs[new.run_id], tasks[new.run_id] = ghost.runs.get(new.run_id), ghost.tasks.get(new.run_id)
+    for run_id, run in runs.items():
+        task = tasks[run_id]
+        if run is None or task is None or run.status != "waiting" or task.owner is not None:
+            continue
+        if task.run_at is not None and task.run_at <= commit.now_ms:
+            continue
+        rows = {**ghost.steps[run_id], **_rows(commit, run_id)}
+        if run.pause_requested:
+            yield f"run {run_id} is parked until {task.run_at}, and was to be paused"
+        if run.cancel_reason is not None and "cancel:request" not in rows:
+            yield f"run {run_id} is parked until {task.run_at}, and has not heard that it is cancelled"
+        for kind in _missed(ghost, commit, run_id, rows):
+            yield f"run {run_id} is parked until {task.run_at}, and waits for {kind!r}, which is there"
+
+
+def _rows(commit: Commit, run_id: int) -> dict[str, Any]:
+    return {new.key: new for _, _, new in commit.of["run_step"] if new is not None and new.run_id == run_id}
+
+
+def _missed(ghost: Ghost, commit: Commit, run_id: int, rows: dict[str, Any]) -> set[str]:
+    """Types of which the run has an event and an open wait, after the commit."""
+    events = {each.id: each for each in ghost.events.values() if each.run_id == run_id}
+    events |= {new.id: new for _, _, new in commit.of["event"] if new is not None and new.run_id == run_id}
+    there = {each.type for each in events.values() if each.consumed_by is None}
+    return {row.event_type for row in rows.values() if row.seq is None and row.status == "waiting"} & there
 
 
 @rule(
