@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from mutants import report
 from mutants.automatic import Change, changes, sample
@@ -14,6 +15,8 @@ from mutants.campaign import Campaign, FalseAlarmError, Judged
 from mutants.catalogue import MUTANTS
 from mutants.fault import Mutant
 from mutants.judges import Verdict
+
+T = TypeVar("T", Mutant, Change)
 
 NOTICED_MIN = 0.9
 """The part of the automatic mutants that must be noticed."""
@@ -40,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, help="of the sample of automatic mutants")
     parser.add_argument("--jobs", type=int, default=1, help="mutants at a time")
     parser.add_argument("--untested", action="store_true", help="unit tests judge nothing")
+    parser.add_argument("--again", action="store_true", help="tests judge again what they let pass")
     parser.add_argument("--list", action="store_true", help="name the catalogue's mutants")
     parser.add_argument(
         "--log", type=Path, help="keep verdicts here; who is killed there is not judged again"
@@ -49,10 +53,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _by_hand(given: argparse.Namespace) -> int:
     wanted = [each for each in MUTANTS.values() if given.mutant in each.name]
-    judged = _kept(given.log, wanted)
-    known = {each.mutant.name for each in judged}
-    campaign = Campaign(given.seconds, given.jobs, tested=not given.untested)
-    judged += _told(campaign.by_hand([each for each in wanted if each.name not in known]), given.log)
+    judged, campaign = _resumed(given, wanted)
+    judged += _told(campaign.by_hand(_without(wanted, judged)), given.log)
     if not given.mutant:
         report.write("by hand", report.by_hand(judged, given.seconds))
     killed = sum("killed" in {verdict.state for verdict in each.verdicts} for each in judged)
@@ -63,10 +65,8 @@ def _by_hand(given: argparse.Namespace) -> int:
 def _automatic(given: argparse.Namespace) -> int:
     every = [each for each in changes() if given.mutant in each.name]
     chosen = every if given.mutant else sample(given.auto, given.seed)
-    judged = _kept(given.log, chosen)
-    known = {each.mutant.name for each in judged}
-    campaign = Campaign(given.seconds, given.jobs, tested=not given.untested)
-    judged += _told(campaign.automatic([each for each in chosen if each.name not in known]), given.log)
+    judged, campaign = _resumed(given, chosen)
+    judged += _told(campaign.automatic(_without(chosen, judged)), given.log)
     order = {each.name: number for number, each in enumerate(every)}
     judged.sort(key=lambda each: order[each.mutant.name])
     if not given.mutant:
@@ -76,18 +76,28 @@ def _automatic(given: argparse.Namespace) -> int:
     return 0 if noticed >= NOTICED_MIN * len(judged) else 1
 
 
-def _kept(log: Path | None, mutants: Iterable[Mutant | Change]) -> list[Judged]:
-    """Those that an earlier run has killed."""
-    if log is None or not log.exists():
-        return []
+def _resumed(given: argparse.Namespace, mutants: Iterable[Mutant | Change]) -> tuple[list[Judged], Campaign]:
+    """What an earlier run has killed, and a campaign for the rest."""
+    judged: dict[str, Judged] = {}
+    passed: dict[str, Verdict] = {}
     wanted = {each.name: each for each in mutants}
-    kept: dict[str, Judged] = {}
-    for line in map(json.loads, log.read_text().splitlines()):
-        tested = None if line["tested"] is None else Verdict(**line["tested"])
+    lines = given.log.read_text().splitlines() if given.log is not None and given.log.exists() else []
+    for line in map(json.loads, lines):
         simulated = Verdict(**line["simulated"])
-        if line["name"] in wanted and (simulated.state == "killed" or tested is not None):
-            kept[line["name"]] = Judged(wanted[line["name"]], simulated, tested)
-    return [each for each in kept.values() if each.caught]
+        found = [simulated, *([Verdict(**line["tested"])] if line["tested"] else [])]
+        if line["name"] not in wanted:
+            continue
+        if found[-1].state == "killed" or (line["tested"] and not given.again):
+            judged[line["name"]] = Judged(wanted[line["name"]], *found)
+        elif simulated.state == "survived" and simulated.seconds >= given.seconds:
+            passed[line["name"]] = simulated
+    campaign = Campaign(given.seconds, given.jobs, tested=not given.untested, passed=passed)
+    return list(judged.values()), campaign
+
+
+def _without(mutants: Sequence[T], judged: Iterable[Judged]) -> list[T]:
+    known = {each.mutant.name for each in judged}
+    return [each for each in mutants if each.name not in known]
 
 
 def _told(judged: Iterable[Judged], log: Path | None) -> list[Judged]:

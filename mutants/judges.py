@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -15,9 +16,10 @@ from mutants.sandbox import Outcome, Sandbox
 
 State = Literal["killed", "survived", "timeout", "broken", "stale"]
 
-PATIENCE = 4
+PATIENCE = 15
+"""How much longer a judge may take on a busy machine."""
 BEGIN_S = 30.0
-"""How much longer a judge may take on a busy machine; and what it needs to begin and to end the last schedule."""
+"""What a judge needs beside, to begin."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ def simulation(seconds: float) -> Judge:
 
     def judge(box: Sandbox) -> Verdict:
         outcome = box.run(["-m", "mutants.playing", str(seconds)], PATIENCE * seconds + BEGIN_S)
-        if outcome.code is None:
-            return Verdict("timeout", "the schedules did not end", seconds=outcome.seconds)
+        if outcome.code in {None, -signal.SIGXCPU}:
+            return Verdict("timeout", "a schedule did not end", seconds=outcome.seconds)
         said = re.search(r"^VERDICT (.*)$", outcome.output, re.MULTILINE)
         if said is None:
             return _broken(outcome)
