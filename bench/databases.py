@@ -31,7 +31,7 @@ class DurableServer(PrivateServer):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        options = f"-h 127.0.0.1 -p {port} -k '' -c max_connections=200"
+        options = f"-h 127.0.0.1 -p {port} -k '' -c max_connections=200 -c autovacuum_naptime=15s"
         self._run("pg_ctl", "-w", "-l", f"{self.folder}/files/log", "-o", options, "start")
         return f"postgresql://postgres@127.0.0.1:{port}/postgres"
 

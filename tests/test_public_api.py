@@ -9,11 +9,13 @@ from pathlib import Path
 
 PACKAGES = (
     "keepstep",
+    "keepstep.changes",
     "keepstep.client",
     "keepstep.routes",
     "keepstep_node",
     "keepstep_cloudflare",
     "keepstep_testing",
+    "keepstep_testing.conformance.dispatchers",
 )
 SNAPSHOT = Path(__file__).with_name("public_api.txt")
 CORE_NAMES_MAX = 40

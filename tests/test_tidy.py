@@ -24,6 +24,7 @@ LONG: dict[str, str] = {
 
 # Module (and what lies below it) -> why it may read the world: clocks, randomness, threads, sockets.
 WORLDLY = {
+    "keepstep.changes": "adapters: files block, so they have a thread; a signature carries the time of its request",
     "keepstep.engine.seams": "the clock, the randomness and the identity that everything else is given",
     "keepstep.http_client.transport": "an adapter: it talks to a server, and waits between two tries",
     "keepstep.engine.workers": "sync steps run in threads",
@@ -42,6 +43,8 @@ WORLD = re.compile(
 
 # Tests that watch real processes may wait for real time; path -> reason.
 REAL_TIME: dict[str, str] = {
+    "packages/core/tests/durability/changes_program.py": "a process of its own, which waits for a dead one's lease",
+    "packages/core/tests/durability/test_changes.py": "it waits for what another process does",
     "packages/core/tests/durability/hooks_program.py": "a process of its own, whose hooks take a while",
     "packages/core/tests/durability/test_hooks.py": "it waits for what another process does",
 }

@@ -17,6 +17,7 @@ from bench.workloads import (
     w09_big_tables,
     w10_long_run,
     w11_processes,
+    wake,
 )
 
 WORKLOADS: dict[str, Workload] = {
@@ -35,5 +36,6 @@ WORKLOADS: dict[str, Workload] = {
         w11_processes,
         slow_flush,
         bloat,
+        wake,
     )
 }

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 
-from examples.billing_fragment.billing import Payment, Receipt, billing, collect, read_invoice
+from examples.billing_fragment.billing import Payment, Receipt, collect, read_invoice
 from examples.billing_fragment.billing.services import ANNOUNCED
 from examples.billing_fragment.host import Shop, metadata, place_order
+from keepstep.routes import Access
 
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
 DAY_MS = 86_400_000
@@ -80,7 +82,22 @@ async def test_an_order_that_fails_leaves_no_invoice(database_url: str, engine: 
     await shop.stop()
 
 
-def test_the_route_is_data() -> None:
-    """Whoever serves HTTP finds it in the fragment (G2)."""
-    (route,) = billing.routes
-    assert (route.method, route.path, route.kind) == ("GET", "/invoices/{order_id}", "read")
+def only_fragments(_: object, access: Access) -> bool:
+    """Let callers do what the fragments' routes offer, and nothing else (G3)."""
+    return access.fragment is not None
+
+
+async def test_the_routes_of_both_mounts(database_url: str) -> None:
+    """Invoices are opened and read over HTTP, each mount under its own name (G2)."""
+    shop = Shop(database_url, dispatcher=None)
+    await shop.migrate()
+    transport = httpx.ASGITransport(shop.routes(authorize=only_fragments))
+    async with httpx.AsyncClient(transport=transport, base_url="http://shop.test") as http:
+        opened = await http.post("/fragments/swiss/invoices", json={"order_id": "o-1", "amount": 7})
+        assert opened.json() == {"order_id": "o-1", "amount": 7, "currency": "CHF", "paid": False}
+        assert (await http.get("/fragments/swiss/invoices/o-1")).json() == opened.json()
+        missing = await http.get("/fragments/billing/invoices/o-1")
+        assert (missing.status_code, missing.json()["code"]) == (404, "INVOICE_NOT_FOUND")
+        assert (await http.get("/workflows")).status_code == 403, "this host lets nobody but the fragments'"
+    assert [each.id for each in (await shop.swiss.workflows.collect.list()).items] == ["o-1"]
+    await shop.stop()

@@ -17,6 +17,8 @@ from soak.room import Room, limit, volume
 from soak.rows import count, rows
 from soak.verdict import verdict
 
+pytestmark = pytest.mark.timeout(600)  # on a machine that others use, too
+
 LEASE_S = 1
 
 

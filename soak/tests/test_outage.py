@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from soak.client import client_of
 from soak.cluster import pair, server, url_of_both
 from soak.processes import fleet, pause
 from soak.verdict import verdict
+
+pytestmark = pytest.mark.timeout(600)  # on a machine that others use, too
 
 OUTAGE_S = 10
 

@@ -7,6 +7,7 @@ from sqlalchemy import insert, select, update
 
 from examples.billing_fragment.billing.fragment import billing, invoices, reminders
 from keepstep import HookContext, Tx
+from keepstep.errors import RefusedError
 
 
 class Invoice(BaseModel):
@@ -16,6 +17,13 @@ class Invoice(BaseModel):
     amount: int
     currency: str
     paid: bool = False
+
+
+class NewInvoice(BaseModel):
+    """What a caller over HTTP wants to be collected."""
+
+    order_id: str
+    amount: int
 
 
 class InvoicePaid(BaseModel):
@@ -58,7 +66,9 @@ def write_reminder(tx: Tx, order_id: str) -> str:
 @billing.service
 def read_invoice(tx: Tx, order_id: str) -> Invoice:
     """Read an invoice."""
-    found = tx.execute(select(invoices).where(invoices.c.order_id == order_id)).mappings().one()
+    found = tx.execute(select(invoices).where(invoices.c.order_id == order_id)).mappings().one_or_none()
+    if found is None:
+        raise RefusedError(404, "INVOICE_NOT_FOUND", f"there is no invoice of order {order_id!r}")
     return Invoice.model_validate(dict(found))
 
 
@@ -71,5 +81,11 @@ async def invoice_paid(context: HookContext, payload: InvoicePaid) -> None:
 
 @billing.route("GET", "/invoices/{order_id}", kind="read")
 def show_invoice(tx: Tx, order_id: str) -> Invoice:
-    """Show an invoice; whoever serves HTTP mounts it."""
+    """Show an invoice."""
     return read_invoice(tx, order_id)
+
+
+@billing.route("POST", "/invoices", kind="create")
+def post_invoice(tx: Tx, wanted: NewInvoice) -> Invoice:
+    """Open an invoice and begin to collect it."""
+    return open_invoice(tx, wanted.order_id, wanted.amount)

@@ -151,8 +151,8 @@ def test_an_endless_process_is_named(clock):
     loop = loop_of(clock)
 
     async def spin():
-        while True:
-            await asyncio.sleep(0)  # noqa: ASYNC110  # going round is the point
+        while True:  # noqa: ASYNC110  # going round is the point
+            await asyncio.sleep(0)
 
     loop.create_task(spin())
     with pytest.raises(EndlessProcessError, match="calls without a wait"):

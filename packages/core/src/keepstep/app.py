@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, Unpack, ov
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session, scoped_session
 
+from keepstep.authoring.feed import ChangeFeed, hooks_of, subscribed
 from keepstep.authoring.registry import AnyWorkflow, Bindings, KeyedBindings, Registry
 from keepstep.client.binding import Binding
 from keepstep.client.bound import Workflow, binding_of, bindings_of
+from keepstep.client.changes import Changes
 from keepstep.client.hooks import Hooks
 from keepstep.client.hosted import Hosted, HostPort, HostTransaction
 from keepstep.client.mint import Mint
@@ -32,9 +34,10 @@ from keepstep.fragment.tx import Tx
 from keepstep.model.limits import Limits
 from keepstep.model.outcome import TickResult
 from keepstep.store.address import MEMORY, Address, Database, url_of
+from keepstep.store.aftermath import ends_elsewhere
 from keepstep.store.api import Store
 from keepstep.store.host import is_async, sync_target
-from keepstep.store.migrations import CORE, Line, check, migrate, migrate_if_needed
+from keepstep.store.migrations import CORE, Line, migrate, prepare
 from keepstep.store.sessions import Sessions
 from keepstep.store.sqlite import SqliteStore
 from keepstep.sync.client import SyncClient
@@ -51,6 +54,7 @@ if TYPE_CHECKING:  # it needs greenlet, which a sync host on SQLite does not ins
 P = TypeVar("P")
 R = TypeVar("R")
 W = TypeVar("W", bound=Bindings)
+OnCommit = Callable[[Callable[[], None]], object] | None
 
 
 class Default(enum.Enum):
@@ -75,11 +79,13 @@ class App(FragmentAttributes, Generic[W]):
             by itself: :meth:`tick` does what is due.
         runner: how the runner works.
         limits: sizes and counts that may not be exceeded (C10).
+        changes: what is published of its instances' changes (F3), the same in every process; None = nothing.
         clock: time instead of the machine's, for tests.
 
     Attributes:
         workflows: the bindings.
         hooks: the outbox: hooks that were triggered, and what became of them.
+        changes: the change feed: ``await app.changes(after=…)``, and its sinks.
         sync: the same verbs for sync code.
 
     Raises:
@@ -96,6 +102,7 @@ class App(FragmentAttributes, Generic[W]):
         dispatcher: Dispatcher | Default | None = DEFAULT,
         runner: RunnerOptions = ...,
         limits: Limits = ...,
+        changes: ChangeFeed | None = None,
         clock: Clock | None = None,
     ) -> None: ...
     @overload
@@ -108,6 +115,7 @@ class App(FragmentAttributes, Generic[W]):
         dispatcher: Dispatcher | Default | None = DEFAULT,
         runner: RunnerOptions = ...,
         limits: Limits = ...,
+        changes: ChangeFeed | None = None,
         clock: Clock | None = None,
     ) -> None: ...
     def __init__(
@@ -119,14 +127,20 @@ class App(FragmentAttributes, Generic[W]):
         dispatcher: Dispatcher | Default | None = DEFAULT,
         runner: RunnerOptions = RunnerOptions(),  # noqa: B008  # frozen
         limits: Limits = Limits(),  # noqa: B008  # frozen
+        changes: ChangeFeed | None = None,
         clock: Clock | None = None,
     ) -> None:
         around = database if isinstance(database, Surroundings) else _surroundings_of(database, clock)
         self._database = database
         self._wanted = dispatcher
         mounting = [*_named_in_class(type(self)), *fragments]
-        self._registry = Registry({} if workflows is None else workflows, may_be_empty=bool(mounting))
-        self._composition = Composition(mounting, self._registry, _Transactions(self), _reserved(self))
+        stored, given = subscribed(changes), {} if workflows is None else workflows
+        self._registry = Registry(given, stored=stored, may_be_empty=bool(mounting))
+        self._composition = Composition(
+            mounting, self._registry, _Transactions(self), _reserved(self), stored
+        )
+        if changes is not None:
+            changes.check(self._composition.registry.names)
         store, seams = around.store, around.seams
         self._engine = Engine(
             store,
@@ -135,7 +149,8 @@ class App(FragmentAttributes, Generic[W]):
             limits=limits,
             seams=seams,
             sessions=around.sessions,
-            hooks=self._composition.hooks,
+            hooks={**self._composition.hooks, **hooks_of(changes)},
+            feed=changes,
         )
         self._mint = Mint(limits, seams.clock.now_ms, seams.random.getrandbits)
         self._port = EnginePort(self._engine, self._ready)
@@ -148,6 +163,7 @@ class App(FragmentAttributes, Generic[W]):
         self._changing = asyncio.Lock()
         self.workflows: W = bindings_of(self._registry, self._port, self._mint)
         self.hooks = Hooks(self._port)
+        self.changes = Changes(self._port)
         self.sync = SyncClient(self, self._registry, self._port, self._mint, self._composition)
 
     def __repr__(self) -> str:
@@ -160,6 +176,11 @@ class App(FragmentAttributes, Generic[W]):
             WorkflowNotFoundError: the app does not have it.
         """
         return binding_of(self._registry, workflow, self._port, self._mint)
+
+    @property
+    def dispatcher(self) -> Dispatcher | Default | None:
+        """The dispatcher that it was given: ``DEFAULT`` = it makes one when it starts, None = nothing runs by itself."""
+        return self._wanted
 
     @property
     def workflow_names(self) -> tuple[str, ...]:
@@ -177,32 +198,41 @@ class App(FragmentAttributes, Generic[W]):
         finally:
             await self.stop()
 
-    async def start(self, *, migrate: bool = True) -> None:
+    async def start(
+        self,
+        *,
+        migrate: bool = True,
+        dispatcher: Dispatcher | None = None,
+        concurrency: int | None = None,
+    ) -> None:
         """Connect, bring the schema up to date, start runner and dispatcher. A second start changes nothing.
 
         Args:
             migrate: False = only see that the schema is the one this code needs.
+            dispatcher: instead of the app's own; None = its own.
+            concurrency: runs in hand at the same time, instead of ``RunnerOptions.concurrency``.
 
         Raises:
+            InvalidInputError: no concurrency that can be.
             SchemaVersionError: the database is newer than this code; or older, and ``migrate`` is False.
             StoreUnavailableError: it cannot be reached.
             UsageError: the app is open on another event loop, or the default dispatcher is not installed.
         """
+        if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
+            raise InvalidInputError(f"concurrency must be an integer of 1 or more, not {concurrency!r}")
         await self._ready()
         async with self._changing:
             if self._started:
                 return
-            dispatcher = _default_dispatcher() if self._wanted is DEFAULT else self._wanted
+            if dispatcher is None:
+                dispatcher = _default_dispatcher() if self._wanted is DEFAULT else self._wanted
             store = self._engine.store
             try:
-                if migrate and not isinstance(self._database, Surroundings):
-                    await migrate_if_needed(store, self._database, *self._lines)
-                else:
-                    for line in self._lines:
-                        await store.transaction("check schema version", check(line), "read")
+                own = None if isinstance(self._database, Surroundings) or not migrate else self._database
+                await prepare(store, self._lines, migrating=own)
                 if dispatcher is not None:
                     if not isinstance(dispatcher, RemoteDispatcher):
-                        await self._engine.start()
+                        await self._engine.start(concurrency)
                     await dispatcher.start(self._engine.runner)
                     self._engine.dispatcher = dispatcher  # only one that is ours is woken, and stopped
             except BaseException:
@@ -230,6 +260,16 @@ class App(FragmentAttributes, Generic[W]):
         if isinstance(self._database, Surroundings):
             raise UsageError("surroundings that replace the database have their schema in place")
         await migrate(self._database, *self._lines)
+
+    async def ping(self) -> None:
+        """Ask the database something small: it answers, and has the tables. For health checks; needs no start.
+
+        Raises:
+            StoreUnavailableError: it is away.
+            StoreError: it has trouble, or lacks the tables.
+        """
+        await self._ready()
+        await self._engine.runner.next_due(self.workflow_names)
 
     # --- without a runner
 
@@ -263,19 +303,27 @@ class App(FragmentAttributes, Generic[W]):
     # --- in a host's transaction
 
     @overload
-    def using(self, transaction: AsyncSession | AsyncConnection) -> Hosted[W]: ...
+    def using(
+        self, transaction: AsyncSession | AsyncConnection, *, on_commit: OnCommit = None
+    ) -> Hosted[W]: ...
     @overload
-    def using(self, transaction: Session | Connection | scoped_session[Any]) -> SyncHosted: ...
-    def using(self, transaction: Any) -> Hosted[W] | SyncHosted:
+    def using(
+        self, transaction: Session | Connection | scoped_session[Any], *, on_commit: OnCommit = None
+    ) -> SyncHosted: ...
+    def using(self, transaction: Any, *, on_commit: OnCommit = None) -> Hosted[W] | SyncHosted:
         """The app's verbs in a transaction of yours: they commit or roll back with it (G1).
 
         Args:
             transaction: a SQLAlchemy session or connection on the app's database. With a sync one verbs are plain
                 functions, with an async one they are awaited. Runners are woken after your commit.
+            on_commit: takes what is to be called after the commit, where others than SQLAlchemy commit: Django's
+                ``transaction.on_commit``. None = SQLAlchemy says so.
 
         Raises:
             UsageError: it is neither.
         """
+        if on_commit is not None:
+            ends_elsewhere(transaction, on_commit)
         if is_async(transaction):
             return Hosted(HostPort(transaction, self._hosting), self._registry, self._mint, self._composition)
         port = SyncHostPort(sync_target(transaction), self._hosting)
@@ -289,7 +337,15 @@ class App(FragmentAttributes, Generic[W]):
             options: ``tick``, ``prefix``, ``body_bytes_max``, ``wait_max``: see :class:`keepstep.routes.RouteOptions`.
         """
         routes, served = _routing()
-        app = served(self._registry, self._port, self._mint, self.tick, self.running, lambda: self._started)
+        app = served(
+            self._composition.registry,
+            self._port,
+            self._mint,
+            self.tick,
+            self.running,
+            lambda: self._started,
+            tuple(self._composition.mounts.values()),
+        )
         return routes(app, authorize=authorize, **options)
 
     # --- inside
@@ -367,7 +423,7 @@ def _reserved(app: App[Any]) -> set[str]:
         for name in dir(type(app))
         if not isinstance(vars(type(app)).get(name), Fragment | FragmentInstance)
     }
-    return own | {"workflows", "hooks", "sync"}
+    return own | {"workflows", "hooks", "changes", "sync"}
 
 
 def _address_of(database: Database) -> Address:

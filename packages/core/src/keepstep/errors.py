@@ -25,6 +25,7 @@
     │   ├── InstanceStateError         any other state that does not allow it
     │   ├── HookNotFoundError          no hook row has that id
     │   ├── HookStateError             the hook is being delivered just now
+    │   ├── ChangesPrunedError         changes that were asked for are kept no more
     │   └── EventIdConflictError       the same event id came with another payload
     ├── WorkflowError                  raised inside a body; catchable there
     │   ├── NonRetryableError          raised by user code: end this step now
@@ -47,6 +48,7 @@
     ├── AccessError                    over HTTP: the host does not let this caller do that (G3)
     │   ├── UnauthenticatedError       it does not know who calls: 401
     │   └── ForbiddenError             it knows enough, and refuses: 403
+    ├── RefusedError                   a fragment's route refuses, with a status and a code of its own
     └── RemoteError                    over HTTP: no answer from keepstep
         ├── RemoteUnavailableError     nobody reached, or no answer in time; try again
         └── RemoteAnswerError          an answer that is not keepstep's, or its failure
@@ -227,6 +229,12 @@ class HookStateError(StateError):
     code = "HOOK_STATE"
 
 
+class ChangesPrunedError(StateError):
+    """Changes after the given number are kept no more: reading on would leave a gap (F3)."""
+
+    code = "CHANGES_PRUNED"
+
+
 class EventIdConflictError(StateError):
     """The event id is known already, with another type or payload (D7)."""
 
@@ -390,6 +398,29 @@ class ForbiddenError(AccessError):
     """The caller may not do that; raised by a host's ``authorize``, and by the client that got a 403."""
 
     code = "FORBIDDEN"
+
+
+class RefusedError(KeepstepError):
+    """Raised by a route of a fragment, or by a service that it calls: the answer is a problem with this code.
+
+    Args:
+        status: of the answer: 400, 403, 404, 409 or 422.
+        code: stable, for programs: ``"INVOICE_NOT_FOUND"``.
+        detail: for people: what was asked, why it cannot be, what to do.
+
+    Raises:
+        UsageError: another status.
+    """
+
+    code = "REFUSED"
+    STATUSES: ClassVar[tuple[int, ...]] = (400, 403, 404, 409, 422)
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        if status not in self.STATUSES:
+            raise UsageError(f"a route refuses with one of {self.STATUSES}, not {status!r}")
+        super().__init__(detail)
+        self.status = status
+        self.refusal = code
 
 
 class RemoteError(KeepstepError):

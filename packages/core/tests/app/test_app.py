@@ -8,7 +8,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from keepstep import App, InstanceAlreadyExistsError, RunnerOptions, Status, TickResult, UsageError
-from keepstep.errors import InvalidInputError, SchemaVersionError, StoreUnavailableError
+from keepstep.errors import InvalidInputError, SchemaVersionError, StoreError, StoreUnavailableError
 from keepstep_node import PollingDispatcher
 
 
@@ -61,6 +61,39 @@ async def test_start_and_stop_are_idempotent_and_repeatable(database_url, workfl
     await app.start()
     assert await finished(app, name="d-2") == 16
     await app.stop()
+
+
+async def test_a_start_may_bring_a_dispatcher(database_url, workflows):
+    """An app that only commits elsewhere runs here; its own dispatcher stays what it was."""
+    app = App(database_url, workflows=workflows, dispatcher=None)
+    assert app.dispatcher is None
+    await app.start(dispatcher=PollingDispatcher(), concurrency=1)
+    assert await finished(app) == 16
+    await app.stop()
+    assert app.dispatcher is None
+
+
+@pytest.mark.parametrize("concurrency", [0, -1, True, "3"])
+async def test_a_start_takes_only_a_concurrency_that_can_be(database_url, workflows, concurrency):
+    """It is refused before anything is started (H)."""
+    app = App(database_url, workflows=workflows)
+    with pytest.raises(InvalidInputError, match="concurrency must be an integer of 1 or more"):
+        await app.start(concurrency=concurrency)
+    assert app.home is None
+
+
+async def test_a_ping_says_whether_the_database_answers(database_url, workflows, tmp_path):
+    """For health checks: it needs no start; tables that are missing are trouble, too."""
+    app = App(database_url, workflows=workflows, dispatcher=None)
+    with pytest.raises(StoreError):
+        await app.ping()
+    await app.migrate()
+    await app.ping()
+    await app.stop()
+    away = App(f"sqlite:///{tmp_path}/missing/folder.db", workflows=workflows)
+    with pytest.raises(StoreUnavailableError):
+        await away.ping()
+    await away.stop()
 
 
 async def test_without_a_dispatcher_nothing_runs_by_itself(database_url, workflows):

@@ -108,3 +108,21 @@ async def test_a_reopened_run_gets_back_the_events_it_had_taken(database_url: st
     await app.run_until_idle()
     assert await instance.result(timeout=0) == "charged"
     await app.stop()
+
+
+async def test_no_text_that_a_body_or_a_caller_says_ends_a_run(database_url: str):
+    """E5: a NUL or half a character in a line of the log or in a reason is replaced, as no column takes it."""
+
+    async def body(event: WorkflowEvent[Any], step: WorkflowStep) -> None:
+        step.log.info("a\x00b\ud800c")
+        await step.wait_for_event("go", "go")
+
+    app = app_of(database_url, body)
+    await app.migrate()
+    instance = await app.workflows.CHANGING.create(id="x")
+    await app.run_until_idle()
+    assert [line.message for line in (await instance.history()).logs] == ["a\ufffdb?c"]
+    await instance.cancel("en\x00ough\udfff")
+    await app.run_until_idle()
+    assert (await instance.status()).status is Status.CANCELLED
+    await app.stop()

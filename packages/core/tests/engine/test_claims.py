@@ -54,6 +54,12 @@ async def unknown(event: WorkflowEvent[None], step: WorkflowStep) -> str:
     return await step.do("quick", quick)
 
 
+@workflow(name="brief")
+async def brief(event: WorkflowEvent[None], step: WorkflowStep) -> str:
+    """One more kind, that ends at once."""
+    return await step.do("quick", quick)
+
+
 async def test_unregistered_workflows_are_never_touched(fleet):
     """B2, defect 8: a runner without a workflow's code neither claims nor changes its instances."""
     creator = fleet.node(unknown)
@@ -119,6 +125,42 @@ def test_a_runner_holds_no_more_than_it_may(virtually):
     virtually(main)
 
 
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_long_queue_holds_no_other_workflow_back(virtually, concurrency):
+    """B2, decision 0018: of a workflow with a hundred queued runs and one with five, due later, each gets its turns."""
+
+    async def main(fleet):
+        creator = fleet.node(unknown, waiting, brief)
+        for number in range(100):
+            await creator.workflows.unknown.create(f"many-{number}")
+        await fleet.passing(1)
+        for number in range(5):
+            await creator.workflows.brief.create(f"few-{number}")
+        node = await fleet.started(unknown, waiting, brief, options=RunnerOptions(concurrency=concurrency))
+        await fleet.until(lambda: len(Outside.began) == 105 and not node.held)
+        few = [Outside.began.index(f"few-{number}") for number in range(5)]
+        assert few == sorted(few)
+        assert max(few) < 2 * 5 + 2 * concurrency
+
+    virtually(main)
+
+
+def test_ticks_take_turns_too(virtually):
+    """B2, B9, decision 0018: a host that advances one run at a time serves workflows in turn."""
+
+    async def main(fleet):
+        app = fleet.node(unknown, brief)
+        for kind in (app.workflows.unknown, app.workflows.brief):
+            for number in range(4):
+                await kind.create(f"{kind.name}-{number}")
+            await fleet.passing(1)
+        for _ in range(4):
+            await app.engine.tick(max_instances=1)
+        assert sorted(Outside.began) == ["brief-0", "brief-1", "unknown-0", "unknown-1"]
+
+    virtually(main)
+
+
 def test_new_instances_do_not_overtake_what_is_due(virtually):
     """B2: while a runner is full, what is created queues behind what was woken, however much is created."""
 
@@ -165,7 +207,7 @@ def test_a_runner_that_stays_up_keeps_nothing_of_runs_that_ended(virtually):
         await fleet.passing(1)
         assert len(advancer.held) == len(advancer.callbacks._tasks) == 0
         assert len(node.runner._parts.cache) == 0
-        assert len(node.engine.changes._waiters) == 0
+        assert len(node.engine.changes._listeners) == 0
         assert len(node.runner.intake.adopting) == 0
         assert node.runner.intake._expected == 0
 

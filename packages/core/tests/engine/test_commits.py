@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 from sqlalchemy import text
 
-from keepstep import Retry, StepContext, WorkflowEvent, WorkflowStep, workflow
+from keepstep import Retry, RunnerOptions, StepContext, WorkflowEvent, WorkflowStep, workflow
 from keepstep.errors import IntegrityError, StoreConflictError, StoreError, StoreUnavailableError
 from keepstep.store import tables
 
@@ -261,3 +261,46 @@ async def test_a_host_transaction_that_holds_a_run_holds_up_no_other(lite):
         connection.rollback()
     instance = await creating
     assert await instance.result(timeout=10) == 1
+
+
+async def test_a_batch_is_written_by_one_commit(fleet):
+    """E2: however small groups are, nobody ever sees a part of a batch that a running runner writes."""
+    node = await fleet.started(walk, options=RunnerOptions(group_max=2))
+    seen = set()
+
+    async def look(label):
+        if label == "commit":
+            seen.add(sum(row.instance_id.startswith("item") for row in fleet.rows(tables.run)))
+
+    node.tap.after = look
+    create = node.workflows.walk.create
+    items = [{"id": f"item-{number}", "params": 1} for number in range(9)]
+    await asyncio.gather(
+        create("before", params=1), node.workflows.walk.create_batch(items), create("after", params=1)
+    )
+    assert seen <= {0, 9}
+    again = await node.workflows.walk.create_batch([*items, {"id": "new", "params": 1}])
+    assert [each.id for each in again] == ["new"]
+    await fleet.until(lambda: not fleet.rows(tables.task))
+
+
+REFUSE = {
+    "sqlite": "CREATE TRIGGER refuse BEFORE INSERT ON keepstep_run WHEN NEW.instance_id = 'bad' "
+    "BEGIN SELECT RAISE(ABORT, 'refused'); END",
+    "postgresql": "ALTER TABLE keepstep_run ADD CHECK (instance_id <> 'bad')",
+}
+
+
+async def test_a_batch_that_the_database_refuses_leaves_nothing_behind(fleet):
+    """E2: one item that cannot be written refuses its whole batch, and nothing else of the group it was in."""
+    node = await fleet.started(walk)
+    fleet.execute(REFUSE[fleet.url.partition(":")[0]])
+    kind = node.workflows.walk
+    answers = await asyncio.gather(
+        kind.create("before", params=0),
+        kind.create_batch([{"id": name, "params": 0} for name in ("a", "bad", "b")]),
+        kind.create("after", params=0),
+        return_exceptions=True,
+    )
+    assert isinstance(answers[1], StoreError)
+    assert sorted(row.instance_id for row in fleet.rows(tables.run)) == ["after", "before"]

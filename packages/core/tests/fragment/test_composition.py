@@ -1,5 +1,7 @@
 """Composition: whatever does not fit is said when the app is made, with its name, before anything runs (G2)."""
 
+import inspect
+
 import pytest
 from pydantic import BaseModel
 from sqlalchemy import Column, Integer, MetaData, Table
@@ -151,9 +153,19 @@ def test_routes_are_recorded_as_data():
     fragment = Fragment("pages")
 
     @fragment.route("post", "/orders/{id}", kind="create")
-    async def create_order(): ...
+    def create_order(tx, id: int, note: str = ""): ...  # noqa: A002
 
-    assert fragment.routes == [("POST", "/orders/{id}", create_order, "create")]
+    (route,) = fragment.routes
+    assert (route.method, route.path, route.fn, route.kind) == (
+        "POST",
+        "/orders/{id}",
+        create_order,
+        "create",
+    )
+    assert (route.path_parameters, route.body) == ({"id": (int, inspect.Parameter.empty)}, None)
+    assert route.query == {"note": (str, "")}
+    with pytest.raises(UsageError, match=r"at POST /orders/\{id\} already"):
+        fragment.route("POST", "/orders/{id}")
 
 
 def test_a_bindings_class_gives_the_workflows():

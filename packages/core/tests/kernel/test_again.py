@@ -32,7 +32,7 @@ def test_a_restart_begins_the_next_run_from_any_status(status):
     run = run_row(status, cancel_reason="r", pause_requested=status is Status.ACTIVE)
     steering = plan_restart(run, task_of(run), NEXT, None, NOW)
     assert steering.creation is not None
-    new, task = steering.creation
+    new, task, _ = steering.creation
     assert (new.id, new.run_number, new.latest, new.status) == (NEXT, 4, True, "active")
     assert (new.params, new.workflow_version, new.instance_id) == (run.params, 2, "o-1")
     assert (new.cancel_reason, new.pause_requested, new.started_at) == (None, False, None)

@@ -7,7 +7,7 @@ from tests.support.rows import NOW, RUN_ID, RUNNER_ID, run_row
 
 def test_a_new_run_is_due_now():
     """Unclaimed and behind resuming work (B2, E2)."""
-    run, task = plan_create("order", 2, "o-1", RUN_ID, "[1]", NOW)
+    run, task, _ = plan_create("order", 2, "o-1", RUN_ID, "[1]", NOW)
     assert (run.id, run.run_number, run.latest, run.workflow_version, run.params) == (
         RUN_ID,
         1,
@@ -23,14 +23,14 @@ def test_a_new_run_is_due_now():
 
 def test_an_eager_start_is_a_claim_in_the_same_commit():
     """The creating runner owns the run, with the first fence, and its loop time begins (B2, A3)."""
-    run, task = plan_create("order", 2, "o-1", RUN_ID, None, NOW, owner=RUNNER_ID)
+    run, task, _ = plan_create("order", 2, "o-1", RUN_ID, None, NOW, owner=RUNNER_ID)
     assert (task.owner, task.fence, run.started_at) == (RUNNER_ID, 1, NOW)
 
 
 def test_a_next_run_is_the_same_instance():
     """Number, version of the code and time of creation belong to the instance (E6, E10)."""
     old = run_row(cancel_reason="r", pause_requested=True)
-    run, task = next_run(old, 8, "[2]", NOW)
+    run, task, _ = next_run(old, 8, "[2]", NOW)
     assert (run.workflow, run.instance_id, run.workflow_version) == ("order", "o-1", 2)
     assert (run.run_number, run.created_at, run.updated_at) == (4, old.created_at, NOW)
     assert (run.cancel_reason, run.pause_requested, run.params, task.run_id) == (None, False, "[2]", 8)

@@ -11,6 +11,7 @@ from keepstep.authoring.step import WorkflowStep
 from keepstep.model.commands import Activation, Contradicted, Returned
 from keepstep.model.status import StepStatus
 from tests.support.bodies import STARTED, Drive, fresh_run, resolved, stored
+from tests.support.lines import line_of
 
 Event = WorkflowEvent[Any]
 
@@ -189,3 +190,82 @@ def test_cancel_is_no_step() -> None:
     drive = Drive(asks("do:a"), records=[resolved(1, "do:a"), resolved(2, "cancel:request", "stop")])
     assert drive.outcome == Returned('"done"')
     assert drive.body.warnings == []
+
+
+def stands_at(definition: WorkflowDefinition[Any, Any], *records: Any) -> tuple[int, str]:
+    """The line of this file at which the body of a contradicted run stands, and the function."""
+    drive = Drive(definition, records=records)
+    assert isinstance(drive.outcome, Contradicted)
+    place = drive.outcome.place
+    assert place is not None
+    assert place.file == __file__
+    assert str(place) in drive.outcome.told
+    return place.line, place.function
+
+
+async def pay(step: WorkflowStep) -> None:
+    """A part of a body in a function of its own."""
+    await step.do("pay", plain)  # where it pays
+
+
+@workflow(name="straight")
+async def straight(event: Event, step: WorkflowStep) -> None:
+    """Asks for one thing after the other."""
+    await step.sleep("rest", "1h")  # where it rests
+    await pay(step)
+
+
+@workflow(name="branching")
+async def branching(event: Event, step: WorkflowStep) -> None:
+    """Asks in a branch while it waits for the other."""
+
+    async def rest() -> None:
+        await step.sleep("rest", "1h")
+        await pay(step)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(rest())
+        await step.do("other", plain)
+
+
+@workflow(name="gathering")
+async def gathering(event: Event, step: WorkflowStep) -> None:
+    """Hands its steps to ``gather``: no line of its own awaits them."""
+    await asyncio.gather(step.do("other", plain), step.sleep("rest", "1h"))  # where it gathers
+
+
+def test_a_contradiction_names_the_line_of_what_is_asked_too_late() -> None:
+    """E10: steps that changed places: the line that asks for the one that the records have first."""
+    found = stands_at(straight, resolved(1, "do:pay"), resolved(2, "sleep:rest"))
+    assert found == (line_of(__file__, "# where it pays"), "pay")
+
+
+def test_a_contradiction_names_the_line_of_what_stands_in_the_place() -> None:
+    """E10: a step that became a sleep of the same name: the line of the sleep."""
+    assert stands_at(straight, resolved(1, "do:rest")) == (line_of(__file__, "# where it rests"), "straight")
+
+
+def test_a_contradiction_names_the_line_of_the_branch() -> None:
+    """E10: the branch that asks, not the one that the body waits for."""
+    found = stands_at(branching, resolved(1, "do:pay"), resolved(2, "sleep:rest"))
+    assert found == (line_of(__file__, "# where it pays"), "pay")
+
+
+def test_a_contradiction_of_gathered_steps_names_the_line_that_gathers() -> None:
+    """E10: where no line of the body awaits the step itself, the one that waits for it all."""
+    assert stands_at(gathering, resolved(1, "do:rest")) == (
+        line_of(__file__, "# where it gathers"),
+        "gathering",
+    )
+
+
+def test_params_that_cannot_be_read_have_no_line() -> None:
+    """E10: the body did not begin, so it stands nowhere."""
+
+    @workflow(name="numbers")
+    async def numbers(event: WorkflowEvent[int], step: WorkflowStep) -> None: ...
+
+    drive = Drive(numbers, run=fresh_run(numbers, "seven"))
+    assert isinstance(drive.outcome, Contradicted)
+    assert drive.outcome.place is None
+    assert drive.outcome.told == drive.outcome.difference

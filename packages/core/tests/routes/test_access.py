@@ -189,5 +189,5 @@ async def test_wrong_options_are_refused_at_once(app, options, said):
 def test_what_a_request_wants_can_be_shown():
     """A host may log it."""
     assert repr(Access(Kind.READ, "order")) == (
-        "Access(kind=<Kind.READ: 'read'>, workflow='order', instance_id=None)"
+        "Access(kind=<Kind.READ: 'read'>, workflow='order', instance_id=None, fragment=None)"
     )

@@ -4,7 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from keepstep import App
+from pydantic import BaseModel, Field
+
+from keepstep import App, Fragment, Tx
 from tests.support.served import served
 from tests.support.shop import Shop, nothing, order
 
@@ -17,12 +19,33 @@ FUZZ = (
     "--no-color",
 )
 
+words = Fragment("words")
+
+
+class Word(BaseModel):
+    """What is said."""
+
+    text: str = Field(max_length=20)
+    times: int = Field(ge=0, le=9)
+
+
+@words.route("GET", "/{text}/said")
+def say(tx: Tx, text: str, loud: bool = False) -> list[str]:
+    """Say it."""
+    return [text.upper() if loud else text]
+
+
+@words.route("POST", "/said", kind="create")
+def say_often(tx: Tx, word: Word) -> Word:
+    """Say it often."""
+    return word
+
 
 def test_schemathesis_finds_nothing(tmp_path):
     """Whatever is sent, the answer has a status, a media type and a body that the document names."""
     Shop.broken = False
     workflows = {"ORDER": order, "NOTHING": nothing}
-    app = App(f"sqlite:///{tmp_path}/fuzzed.db", workflows=workflows, dispatcher=None)
+    app = App(f"sqlite:///{tmp_path}/fuzzed.db", workflows=workflows, fragments=[words], dispatcher=None)
     asgi = app.routes(authorize=lambda request, access: True, tick=True, wait_max="1ms")
     program = Path(sys.executable).with_name("schemathesis")
     with served(asgi) as address:

@@ -15,11 +15,12 @@ from keepstep.model.records import LogRecord, RunnerRecord
 from keepstep.model.status import Status, StepStatus
 from keepstep.store import tables
 from keepstep.store.boundaries import commit_leased, commit_optimistic
-from keepstep.store.claims import claim, due, next_due, register_runner, release_runner, renew, rescue
+from keepstep.store.claims import claim, due, next_due, register_runner, renew
 from keepstep.store.clock import read_now
 from keepstep.store.histories import history_events, history_logs, history_steps
 from keepstep.store.host import dialect_of, is_async, run_async, run_sync, sync_target
 from keepstep.store.postgres import PostgresStore
+from keepstep.store.rescue import release_runner, rescue
 from keepstep.store.runs import (
     apply_steering,
     existing_ids,

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, text
 
 from keepstep.errors import SchemaVersionError, StoreUnavailableError, UsageError
 from keepstep.store import tables
-from keepstep.store.migrations import CORE, Line, check, migrate, migrate_if_needed
+from keepstep.store.migrations import CORE, Line, check, migrate, prepare
 from keepstep.store.postgres import PostgresStore
 from keepstep.store.sqlite import SqliteStore
 
@@ -116,13 +116,13 @@ async def test_a_migrated_database_passes_the_check(database_url):
     await migrate(database_url)
     async with opened(database_url) as store:
         await store.transaction("check", check(), "read")
-        await migrate_if_needed(store, database_url)
+        await prepare(store, [CORE], migrating=database_url)
 
 
 async def test_a_fresh_database_is_migrated_if_needed(database_url):
     """What the check refuses is repaired through the app's own start."""
     async with opened(database_url) as store:
-        await migrate_if_needed(store, database_url)
+        await prepare(store, [CORE], migrating=database_url)
         await store.transaction("check", check(), "read")
 
 
@@ -130,14 +130,14 @@ def test_a_check_that_is_satisfied_imports_no_alembic(tmp_path):
     """A start on a current database does not pay for Alembic."""
     program = f"""
 import asyncio, sys
-from keepstep.store.migrations import migrate_if_needed
+from keepstep.store.migrations import CORE, prepare
 from keepstep.store.sqlite import SqliteStore
 class Clock:
     def now_ms(self): return 1
 async def main():
     store = SqliteStore("sqlite:///{tmp_path}/a.db", clock=Clock())
     await store.open()
-    await migrate_if_needed(store, "sqlite:///{tmp_path}/a.db")
+    await prepare(store, [CORE], migrating="sqlite:///{tmp_path}/a.db")
     await store.close()
 asyncio.run(main())
 print("alembic" in sys.modules)
@@ -162,7 +162,7 @@ async def test_a_newer_database_is_left_alone(database_url):
         with pytest.raises(SchemaVersionError, match="newer than this code's"):
             await store.transaction("check", check(), "read")
         with pytest.raises(SchemaVersionError, match="nothing was changed"):
-            await migrate_if_needed(store, database_url)
+            await prepare(store, [CORE], migrating=database_url)
 
 
 SECOND_LINE = """

@@ -15,9 +15,10 @@ from keepstep.model.status import Priority, Status, StepStatus
 from keepstep.store import tables
 from keepstep.store.boundaries import commit_optimistic
 from keepstep.store.boundaries_pg import commit_group
-from keepstep.store.claims import claim, renew, rescue, rescue_process
+from keepstep.store.claims import claim, renew
 from keepstep.store.group import GroupResult
 from keepstep.store.postgres import PostgresStore
+from keepstep.store.rescue import rescue, rescue_process
 from tests.support.rows import NOW, RUN_ID, RUNNER_ID, event_row, run_row, step_row, task_row
 
 OTHER_RUN = 8
@@ -33,7 +34,7 @@ def database_url(postgres_database):
 @pytest.fixture
 async def other(world):
     """A second connection, as another process or a host would have."""
-    connection = await asyncpg.connect(world.url)
+    connection = await asyncpg.connect(world.store.url)
     yield connection
     await connection.close()
 
@@ -41,7 +42,7 @@ async def other(world):
 @pytest.fixture
 async def watch(world):
     """Waits until so many statements of this database wait for a lock."""
-    connection = await asyncpg.connect(world.url)
+    connection = await asyncpg.connect(world.store.url)
 
     async def blocked(count=1):
         async with asyncio.timeout(10):
@@ -76,7 +77,7 @@ class Latch:
 async def held_open(world):
     """A store of the same database whose transaction ``"slow"`` stays open after its statements."""
     latch = Latch("slow")
-    store = PostgresStore(world.url, clock=world.clock, gate=latch)
+    store = PostgresStore(world.store.url, clock=world.clock, gate=latch)
     await store.open()
     yield store, latch
     await store.close()
@@ -354,7 +355,7 @@ async def test_a_wait_that_takes_too_long_is_a_conflict(world, boundary, other):
     """Nothing was written, and the connection is as good as before (C5)."""
     await world.runner()
     await world.hold()
-    store = PostgresStore(world.url, clock=world.clock, lock_timeout_ms=20)
+    store = PostgresStore(world.store.url, clock=world.clock, lock_timeout_ms=20)
     async with other.transaction():
         await wake(other)
         with pytest.raises(StoreConflictError):

@@ -20,7 +20,7 @@ from keepstep.model.plan import (
     Pause,
     Release,
 )
-from keepstep.model.records import LogRecord
+from keepstep.model.records import ChangeRecord, LogRecord
 from keepstep.model.status import Status, StepStatus
 from keepstep.store.boundaries_pg import commit_group
 from keepstep.store.postgres import PostgresStore
@@ -37,10 +37,12 @@ INSERT INTO keepstep_run_step SELECT n, 'do:' || k, k, 'completed', 1, 1, 1, nul
   FROM generate_series(1, {RUNS}) n, generate_series(1, 3) k;
 INSERT INTO keepstep_event (run_id, type, payload, accepted_at) SELECT n, 'a', '1', n FROM generate_series(1, {RUNS}) n;
 INSERT INTO keepstep_log SELECT n, 1, 'info', 'x', null, 1 FROM generate_series(1, {RUNS}) n;
+INSERT INTO keepstep_change (run_id, version, seq, kind, workflow, instance_id, run_number, at, pub_seq)
+  SELECT n, 1, 0, 'created', 'order', 'i-' || n, 1, n, n FROM generate_series(1, {RUNS}) n;
 INSERT INTO keepstep_runner VALUES ({RUNNER_ID}, 1, 9999999999999, 'host-1', 1, 1);
 """
 
-TABLES = ("run", "task", "run_step", "event", "log", "runner")
+TABLES = ("run", "task", "run_step", "event", "log", "change", "runner")
 ANALYZE = "; ".join(f"VACUUM (ANALYZE) keepstep_{table}" for table in TABLES)
 
 GUARD = {"fence": 1, "wake_seq": 0, "version": 1, "at": NOW}
@@ -58,6 +60,13 @@ def ending(run_id, end, **changes):
 
 
 STEP = step_row("do:4", 4, run_id=1)
+
+
+def told(run_id, kind="completed", seq=0):
+    """A change that is subscribed."""
+    return ChangeRecord(run_id, 1, seq, kind, "order", f"i-{run_id}", 1, NOW, None, None, None, None)
+
+
 GROUPS = {
     "a step": ([holding(1, STEP)], []),
     "a step that failed and came again": (
@@ -65,6 +74,22 @@ GROUPS = {
         [],
     ),
     "a finish": ([ending(1, Finish(Status.COMPLETE, "1", None))], []),
+    "changes": (
+        [
+            ending(
+                5,
+                Finish(Status.COMPLETE, "1", None),
+                changes=(told(5, "step_completed", 4), told(5)),
+            )
+        ],
+        [
+            Creation(
+                run_row(id=RUNS + 2, instance_id="new"),
+                task_row(run_id=RUNS + 2),
+                (told(RUNS + 2, "created"),),
+            )
+        ],
+    ),
     "a creation": ([], [Creation(run_row(id=RUNS + 2, instance_id="new"), task_row(run_id=RUNS + 2))]),
     "what differs": (
         [

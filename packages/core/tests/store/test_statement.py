@@ -3,7 +3,16 @@
 import pytest
 from sqlalchemy import bindparam, create_engine, literal, select
 
-from keepstep.model.records import EventRecord, LogRecord, RunnerRecord, RunRecord, StepRecord, TaskRecord
+from keepstep.model.records import (
+    ChangeRecord,
+    EventRecord,
+    LogRecord,
+    RunnerRecord,
+    RunRecord,
+    SinkRecord,
+    StepRecord,
+    TaskRecord,
+)
 from keepstep.store import tables
 from keepstep.store.statement import Statement, among, db_now, fixed, ids, limited, names
 
@@ -19,12 +28,18 @@ BY_IDS = Statement(select(tables.task.c.fence).where(among(tables.task.c.run_id,
         (tables.task, TaskRecord),
         (tables.log, LogRecord),
         (tables.runner, RunnerRecord),
+        (tables.change_sink, SinkRecord),
     ],
     ids=lambda each: getattr(each, "__name__", str(each)),
 )
 def test_columns_stand_in_the_order_of_the_records(table, record):
     """Rows become records by position."""
     assert tuple(table.columns.keys()) == record._fields
+
+
+def test_a_change_is_written_without_key_and_number():
+    """What others assign comes first and last (F3)."""
+    assert tuple(tables.change.columns.keys()) == ("id", *ChangeRecord._fields, "pub_seq")
 
 
 def test_a_list_is_one_parameter():

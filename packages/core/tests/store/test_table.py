@@ -5,7 +5,8 @@ import pytest
 from keepstep.kernel.transitions import Refuse, To, Trigger, decide
 from keepstep.model.status import Status
 from keepstep.store import tables
-from keepstep.store.claims import claim, rescue
+from keepstep.store.claims import claim
+from keepstep.store.rescue import rescue
 from keepstep.store.script import Call
 from keepstep.store.statement import Statement
 from tests.support.rows import NOW, RUN_ID, RUNNER_ID, run_row, task_of, task_row

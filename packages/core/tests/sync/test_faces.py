@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 SOURCES = Path(__file__).parents[2] / "src" / "keepstep"
-FACES = ("instance.py", "binding.py", "hooks.py")
+FACES = ("instance.py", "binding.py", "hooks.py", "changes.py")
 HEAD = "# Made from client/{name} by tests/sync/test_faces.py: change that file.\n"
 CHANGES = (
     (r"^# ruff: noqa: A002.*\n", r"\g<0>"),
@@ -27,7 +27,7 @@ CHANGES = (
     (r"\bBinding\b(?=[\[(]| \{)", "SyncBinding"),
     (r"<(Instance|Binding)\b", r"<Sync\1"),
     (r"\bport: Port\b", "port: SyncPort"),
-    (r"^class Hooks\b", "class SyncHooks"),
+    (r"^class (Hooks|Changes)\b", r"class Sync\1"),
 )
 
 

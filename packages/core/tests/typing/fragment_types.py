@@ -144,3 +144,15 @@ def mounted_in_sync_code(session: Session) -> None:
     assert_type(app.using(session).fragment(billing).call(open_invoice, "o-1"), Invoice)
     assert_type(app.sync.fragment(billing).binding(collect), SyncBinding[Invoice, Receipt])
     assert_type(app.sync.hooks.get("1"), HookView)
+
+
+@billing.route("GET", "/invoices/{order_id}")
+def show(tx: Tx, order_id: str) -> int:
+    """A route stays the function that it was."""
+    return len(order_id)
+
+
+def routes(tx: Tx) -> None:
+    assert_type(show(tx, "o-1"), int)
+    show(tx)  # pyright: ignore[reportCallIssue]
+    billing.route("GET", "/x", kynd="read")  # pyright: ignore[reportCallIssue]

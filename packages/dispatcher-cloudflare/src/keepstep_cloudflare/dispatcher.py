@@ -29,6 +29,8 @@ log = logging.getLogger("keepstep.dispatcher")
 
 LAST_ENSURE_S = 3.0
 """How long a stop waits for the Worker to confirm what is still wanted."""
+NOW = 0
+"""An instant that is past on every clock: by this machine's own, "now" may be minutes away for the Worker."""
 TROUBLE_S = 5.0
 """How soon the database is asked again after it was away."""
 
@@ -167,7 +169,7 @@ class CloudflareDispatcher:
             self._sure.clear()
             return
         for each in self._ensurers.values():
-            each.want(self._clock.now_ms() if at is None else instant_ms(at))
+            each.want(NOW if at is None else instant_ms(at))
 
     async def settled(self, timeout: str | timedelta = "5 seconds") -> bool:
         """Wait until the Worker knows what was committed before this call; whether it does.

@@ -83,6 +83,8 @@ class TickEndpoint:
     def open(self) -> None:
         """Take ticks again, after a drain."""
         self._draining = False
+        for each in self._slices.values():
+            each.open()
 
     async def drain(self, grace_s: float) -> None:
         """Answer ticks with 503 from now on, and return when none is being worked on, or after ``grace_s``."""

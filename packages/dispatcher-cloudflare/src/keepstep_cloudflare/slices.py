@@ -52,6 +52,11 @@ class Slices:
         self._max_s = max_s
         self._current: asyncio.Task[TickResult] | None = None
         self._queued: asyncio.Task[TickResult] | None = None
+        self._draining = False
+
+    def open(self) -> None:
+        """Take slices of full length again, after a drain."""
+        self._draining = False
 
     async def take(self) -> TickResult:
         """Have a slice begin after this call, and return what it did; cancelling the caller does not end it."""
@@ -61,10 +66,11 @@ class Slices:
         return await asyncio.shield(self._queued)
 
     async def drain(self, grace_s: float) -> None:
-        """Return when no slice runs any more; what takes longer than ``grace_s`` is cancelled.
+        """Return when no slice runs any more; none begins a further batch, what outlasts ``grace_s`` is cancelled.
 
         A step that is cut off is tried again by a later tick, as after a crash (B8).
         """
+        self._draining = True
         running = {task for task in (self._current, self._queued) if task is not None and not task.done()}
         if running:
             _, late = await asyncio.wait(running, timeout=grace_s)
@@ -90,7 +96,7 @@ class Slices:
             result = await self._app.tick(size, workflows=self._workflows)
             processed += result.processed
             ended = result.processed < size or processed >= self._max_instances
-            if ended or time() - begun_at >= self._max_s:
+            if ended or self._draining or time() - begun_at >= self._max_s:
                 return TickResult(processed, result.next_due)
             batch = min(batch * 2, BATCH_MAX) if time() - at < self._max_s / 10 else 1
 

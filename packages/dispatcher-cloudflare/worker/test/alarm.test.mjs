@@ -112,9 +112,25 @@ test("an ensure during the tick is kept, if it is earlier", async () => {
 });
 
 test("a tick that moved nothing, though something is due, is not repeated at once", async () => {
-  assert.equal(nextAfter({ processed: 0, nextDue: NOW - 1 }, NOW, MINUTE), NOW + 1000);
+  const waits = [0, 1, 2, 3, 4, 5, 50].map((idle) => nextAfter({ processed: 0, nextDue: NOW - 1 }, NOW, MINUTE, idle) - NOW);
+  assert.deepEqual(waits, [50, 100, 200, 400, 800, 1000, 1000]);
   assert.equal(nextAfter({ processed: 3, nextDue: NOW - 1 }, NOW, MINUTE), NOW);
   assert.equal(nextAfter({ processed: 0, nextDue: NOW + 5000 }, NOW, MINUTE), NOW + 5000);
+  await ensure(NOW);
+  answer = () => Response.json({ processed: 0, next_due: NOW });
+  for (const expected of [50, 100, 200]) {
+    await ring();
+    assert.equal(storage.armed - NOW, expected);
+  }
+  answer = () => Response.json({ processed: 1, next_due: NOW });
+  await ring();
+  answer = () => Response.json({ processed: 0, next_due: NOW });
+  await ring();
+  assert.equal(storage.armed - NOW, 50);
+});
+
+test("a tick that finds nothing due does not put off what is due soon", async () => {
+  assert.equal(nextAfter({ processed: 0, nextDue: NOW + 300 }, NOW, MINUTE), NOW + 300);
 });
 
 test("failures double the wait up to 300 s and never end; a success begins anew", async () => {

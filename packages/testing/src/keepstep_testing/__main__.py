@@ -1,21 +1,62 @@
-"""The commands of ``python -m keepstep_testing``: each is a module with a ``main`` that takes the remaining arguments."""
+"""``python -m keepstep_testing COMMAND``: what can be done with workflows outside of a test."""
 
 from __future__ import annotations
 
+import argparse
 import sys
-from importlib import import_module
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-COMMANDS = {"sim": "keepstep_testing.sim.command"}
-"""By name."""
+from keepstep.errors import KeepstepError
+from keepstep_testing.commands import export, replay
+from keepstep_testing.sim import command as sim
 
 
-def main(arguments: list[str]) -> int:
-    """Run a command; its exit status."""
-    if not arguments or arguments[0] not in COMMANDS:
-        sys.stderr.write(f"usage: python -m keepstep_testing {{{','.join(COMMANDS)}}} …\n")
+class Command(Protocol):
+    """A module with these names."""
+
+    @property
+    def NAME(self) -> str:  # noqa: N802  # a module's constant
+        """How it is called."""
+        ...
+
+    @property
+    def HELP(self) -> str:  # noqa: N802  # likewise
+        """What it does, in a line."""
+        ...
+
+    @property
+    def add_arguments(self) -> Callable[[argparse.ArgumentParser], None]:
+        """Adds what it takes."""
+        ...
+
+    @property
+    def run(self) -> Callable[[argparse.Namespace], int]:
+        """Does it; gives the exit code."""
+        ...
+
+
+COMMANDS: tuple[Command, ...] = (export, replay)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code: 2 when it could not be done."""
+    given_arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if given_arguments[:1] == ["sim"]:
+        return sim.main(given_arguments[1:])
+    parser = argparse.ArgumentParser(prog="python -m keepstep_testing", description=__doc__)
+    listed = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        added = listed.add_parser(command.NAME, help=command.HELP, description=command.HELP)
+        command.add_arguments(added)
+        added.set_defaults(run=command.run)
+    given = parser.parse_args(given_arguments)
+    try:
+        return given.run(given)
+    except KeepstepError as error:
+        sys.stderr.write(f"{error}\n")
         return 2
-    return import_module(COMMANDS[arguments[0]]).main(arguments[1:])
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

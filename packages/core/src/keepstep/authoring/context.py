@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -196,14 +195,23 @@ _WORD = re.compile(r"\bStepContext\b")
 _CURRENT: ContextVar[StepContext] = ContextVar("keepstep_step_context")
 
 
-@contextmanager
-def entered_step(context: StepContext) -> Generator[None, None, None]:
-    """Make ``context`` what :func:`step_context` returns, in the code inside; for the engine."""
-    token = _CURRENT.set(context)
-    try:
-        yield
-    finally:
-        _CURRENT.reset(token)
+class entered_step:  # noqa: N801  # reads as a call: with entered_step(context)
+    """Make ``context`` what :func:`step_context` returns, in the code inside; for the engine.
+
+    Args:
+        context: of the attempt.
+    """
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: StepContext) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._token = _CURRENT.set(self._context)
+
+    def __exit__(self, *_: object) -> None:
+        _CURRENT.reset(self._token)
 
 
 def step_context() -> StepContext:
@@ -253,7 +261,8 @@ def with_context(
 def _is_context(annotation: Any, function: FunctionType) -> bool:
     """Whether an annotation is ``StepContext``, or that or None; text is recognised by its words, not evaluated."""
     if isinstance(annotation, str):
-        return _WORD.search(annotation) is not None or function.__globals__.get(annotation) is StepContext
+        named = "StepContext" in annotation and _WORD.search(annotation) is not None
+        return named or function.__globals__.get(annotation) is StepContext
     return annotation is StepContext or StepContext in get_args(annotation)
 
 

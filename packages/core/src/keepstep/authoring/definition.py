@@ -30,6 +30,7 @@ from keepstep.authoring.mount import Mount
 from keepstep.authoring.step import RetryOption, TimeoutOption, WorkflowStep
 from keepstep.errors import InvalidDurationError, InvalidNameError, UsageError, WorkflowParamsError
 from keepstep.model.annotations import MISSING, resolved
+from keepstep.model.change import ChangeKind
 from keepstep.model.codec import Codec, codec_for, params_codec, return_codec
 from keepstep.model.duration import duration_ms
 from keepstep.model.ids import check_workflow_name
@@ -62,6 +63,7 @@ class WorkflowDefinition(Generic[P, R]):
         timeout_ms: the workflow's default limit of one attempt.
         events: event models by type, or None when the workflow does not declare its events (D6).
         mount: the fragment in which it is mounted; None for what its author wrote, and outside fragments.
+        changes: the kinds of change events that the app publishes of it (F3).
     """
 
     name: str
@@ -73,6 +75,7 @@ class WorkflowDefinition(Generic[P, R]):
     timeout_ms: int
     events: Mapping[str, type[EventModel]] | None = None
     mount: Mount | None = None
+    changes: frozenset[ChangeKind] = frozenset()
 
     def run(self, event: WorkflowEvent[P], step: WorkflowStep) -> Coroutine[Any, Any, R]:
         """A new coroutine of the body."""

@@ -11,6 +11,7 @@ from keepstep.client.verbs import Create, Transact
 from keepstep.engine.engine import Engine
 from keepstep.model.outcome import Standing
 from keepstep.model.status import TERMINAL
+from keepstep.services.views import standing_view
 from keepstep.store.host import SyncTarget
 
 T = TypeVar("T")
@@ -82,14 +83,11 @@ class EnginePort:
             if left <= 0:
                 raise not_yet(run, timeout_ms or 0)
             # Listening begins before the look, so that no change falls between the two.
-            news = loop.create_task(self._engine.changed(run.run_id, left))
-            try:
-                await asyncio.sleep(0)  # a look that reads inline would be over before the task begins
+            with self._engine.changes.listen(run.run_id) as listener:
                 run = await self.run(look)
                 if run.status not in TERMINAL:
-                    await news
-            finally:
-                news.cancel()
+                    ended = await listener.heard(left)
+                    run = run if ended is None else standing_view(ended)
             pause = min(pause * 2, LONGEST_PAUSE_S)
         return run
 

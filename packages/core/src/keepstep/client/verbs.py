@@ -117,7 +117,8 @@ class BindingVerbs(Generic[P, R]):
 
         def first() -> NewInstance:
             given = create.read_params(self.definition, None, limits) if encoded is None else encoded
-            return NewInstance(self.definition.name, self.definition.version, instance_id, run_id, given)
+            of = self.definition
+            return NewInstance(of.name, of.version, instance_id, run_id, given, of.changes)
 
         return Transact(
             "restart or create",
@@ -130,6 +131,7 @@ class BindingVerbs(Generic[P, R]):
                 first=first,
                 if_status_in=statuses,
                 if_run=if_run,
+                wanted=self.definition.changes,
             ),
             Asked(
                 Verb.RESTART_OR_CREATE,
@@ -223,17 +225,23 @@ class InstanceVerbs(Generic[R]):
 
     def pause(self) -> Transact[None]:
         """Pause (E3)."""
-        return self._write(Verb.PAUSE, lambda dialect: steer.pause(dialect, self.target))
+        return self._write(
+            Verb.PAUSE, lambda dialect: steer.pause(dialect, self.target, self.definition.changes)
+        )
 
     def resume(self) -> Transact[None]:
         """Resume (E4)."""
-        return self._write(Verb.RESUME, lambda dialect: steer.resume(dialect, self.target))
+        return self._write(
+            Verb.RESUME, lambda dialect: steer.resume(dialect, self.target, self.definition.changes)
+        )
 
     def cancel(self, reason: str | None) -> Transact[None]:
         """Ask the body to end (E5)."""
         checked = _reason(reason)
         return self._write(
-            Verb.CANCEL, lambda dialect: steer.cancel(dialect, self.target, checked), {"reason": checked}
+            Verb.CANCEL,
+            lambda dialect: steer.cancel(dialect, self.target, checked, self.definition.changes),
+            {"reason": checked},
         )
 
     def terminate(self, reason: str | None) -> Transact[None]:
@@ -241,7 +249,7 @@ class InstanceVerbs(Generic[R]):
         checked = _reason(reason)
         return self._write(
             Verb.TERMINATE,
-            lambda dialect: steer.terminate(dialect, self.target, checked),
+            lambda dialect: steer.terminate(dialect, self.target, checked, self.definition.changes),
             {"reason": checked},
         )
 
@@ -256,13 +264,17 @@ class InstanceVerbs(Generic[R]):
         run_id = self._mint.run_id()
         return self._write(
             Verb.RESTART,
-            lambda dialect: steer.restart(dialect, self.target, run_id, encoded, from_step),
+            lambda dialect: steer.restart(
+                dialect, self.target, run_id, encoded, from_step, wanted=self.definition.changes
+            ),
             _without_unset(params=_text(encoded), from_step=UNSET if from_step is None else from_step),
         )
 
     def retry_failed_step(self) -> Transact[None]:
         """Re-open the failed step (E6)."""
-        return self._write(Verb.RETRY, lambda dialect: steer.retry_failed_step(dialect, self.target))
+        return self._write(
+            Verb.RETRY, lambda dialect: steer.retry_failed_step(dialect, self.target, self.definition.changes)
+        )
 
     def _read(
         self, verb: Verb, script: Callable[[DialectName], Script[Done[T]]], **given: Any

@@ -23,7 +23,7 @@ from keepstep.engine.userwrites import Writing
 from keepstep.errors import LeaseLostError, StoreError
 from keepstep.model.commands import Continued
 from keepstep.model.facts import Completed
-from keepstep.model.plan import Boundary, ContinueAsNew, Hold, Park, Release
+from keepstep.model.plan import Boundary, ContinueAsNew, Finish, Hold, Park, Release
 from keepstep.model.records import EventRecord, RunRecord, TaskRecord
 from keepstep.model.status import Status, StepKind
 
@@ -105,15 +105,14 @@ class Advancer:
         execution = self.held.get(run_id)
         if execution is None or execution.ending:
             return  # an end on its way is its own news: if others came first, its verdict leads here again
-        if (
-            task is None
-            or run is None
-            or task.fence != execution.fence
-            or task.owner != self._committer.runner_id
-        ):
+        ours = (execution.fence, self._committer.runner_id)
+        if task is None or run is None or (task.fence, task.owner) != ours:
             self.drop(execution)
             return
         execution.reread(task, run, events)
+        if not execution.committing and execution.pending.overtaken_by(execution.events):
+            self._release(execution, 0)
+            return
         execution.steered = True
         self.advance(execution)
 
@@ -191,6 +190,7 @@ class Advancer:
         run_id = execution.run.id
         self.held.pop(run_id, None)
         self._alarms.quiet(run_id)
+        ended: RunRecord | None = None
         match boundary.end:
             case Park(run_at) if execution.outcome is None:
                 run = execution.run
@@ -200,11 +200,15 @@ class Advancer:
             case Park(run_at) | Release(run_at):
                 execution.body.close()
                 self._on_let_go(run_at)
-            case _:
+            case end:
                 execution.dropped = True
                 execution.body.close()
-                self._on_let_go(boundary.at if isinstance(boundary.end, ContinueAsNew) else None)
-        self._parts.changes.notify(run_id)
+                self._on_let_go(boundary.at if isinstance(end, ContinueAsNew) else None)
+                if isinstance(end, Finish):
+                    ended = execution.run._replace(
+                        status=end.status.value, output=end.output, error=end.error
+                    )
+        self._parts.changes.notify(run_id, ended)
 
     # --- attempts
 

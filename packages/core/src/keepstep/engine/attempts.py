@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
 from keepstep.authoring.context import StepContext, StepTx, entered_step, with_context
 from keepstep.authoring.registry import Registry
 from keepstep.engine.attempt import Attempt, AttemptFailed
+from keepstep.engine.deadlines import Deadlines
 from keepstep.engine.seams import DatabaseClock, Seams
 from keepstep.engine.workers import Workers
 from keepstep.errors import (
@@ -40,6 +42,7 @@ class Attempts:
         clock: stamps ``started_at``.
         seams: draws jitter.
         registry: tells in which fragment a workflow is mounted.
+        deadlines: of attempts under way.
     """
 
     workers: Workers
@@ -47,6 +50,7 @@ class Attempts:
     clock: DatabaseClock
     seams: Seams
     registry: Registry
+    deadlines: Deadlines = field(default_factory=Deadlines)
 
     async def make(self, run: RunRecord, attempt: Attempt) -> tuple[Completed | AttemptFailed, StepTx]:
         """Call the step's function once. Cancellation from outside passes through; nothing else is raised."""
@@ -80,30 +84,25 @@ class Attempts:
         )
 
     async def call(self, attempt: Attempt, context: StepContext) -> Any:
-        """The callback's value, within the attempt's timeout (C6)."""
+        """The callback's value, within the attempt's timeout (C6): awaited, or from a worker thread if it is sync (A4)."""
         command = attempt.command
         fn = command.reconcile if attempt.interrupted and command.reconcile is not None else command.fn
         args, kwargs = with_context(fn, command.args, command.kwargs, context)
         limit = None if command.timeout_ms is None else command.timeout_ms / 1000
-        timeout = asyncio.timeout(limit)
+        deadline = self.deadlines.within(limit)
         try:
-            async with timeout:
-                with entered_step(context):
-                    return await self.invoke(fn, *args, **kwargs)
+            with deadline, entered_step(context):
+                if is_async(fn):
+                    return await fn(*args, **kwargs)
+                value = await self.workers.run(fn, *args, **kwargs)
+                return await value if inspect.isawaitable(value) else value
         except TimeoutError as error:
-            if not timeout.expired():
+            if not deadline.expired:
                 raise
             message = (
                 f"attempt {attempt.number} of step {command.key!r} ran longer than its timeout of {limit:g} s"
             )
             raise StepTimeoutError(message) from error
-
-    async def invoke(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """``fn``'s result: awaited when it is async, from a worker thread when it is not (A4)."""
-        if is_async(fn):
-            return await fn(*args, **kwargs)
-        value = await self.workers.run(fn, *args, **kwargs)
-        return await value if inspect.isawaitable(value) else value
 
     def failed(self, attempt: Attempt, error: BaseException) -> AttemptFailed:
         """One failed attempt as an inbox item."""
@@ -118,6 +117,8 @@ class Attempts:
 
 def is_async(fn: Callable[..., Any]) -> bool:
     """Whether calling ``fn`` gives a coroutine."""
+    if type(fn) is FunctionType:  # by far the most, and asked for each attempt
+        return fn.__code__.co_flags & inspect.CO_COROUTINE != 0 or inspect.iscoroutinefunction(fn)
     if inspect.iscoroutinefunction(fn):
         return True
     inner = getattr(fn, "func", None) or getattr(fn, "__call__", None)  # noqa: B004  # partials and callable objects

@@ -60,6 +60,7 @@ class _Submitted:
     plan: Boundary | Creation
     done: Done
     run_id: int
+    joined: bool = False
     pause: float = BUSY_PAUSE_S
 
 
@@ -70,12 +71,20 @@ class Committer:
         store: where they go.
         group_max: most plans in one transaction.
         on_epoch_lost: called when the runner's own guard failed: somebody took its lease over.
+        on_changes: called after a commit with changes that are to be published (F3); None = none ever are.
     """
 
-    def __init__(self, store: Store, group_max: int, on_epoch_lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        group_max: int,
+        on_epoch_lost: Callable[[], None],
+        on_changes: Callable[[], None] | None = None,
+    ) -> None:
         self._store = store
         self._group_max = group_max
         self._on_epoch_lost = on_epoch_lost
+        self._on_changes = on_changes
         self._queue: deque[_Submitted] = deque()
         self._resting: dict[_Submitted, asyncio.TimerHandle] = {}
         self._flights: set[asyncio.Task[None]] = set()
@@ -111,10 +120,13 @@ class Committer:
         """What writes a boundary in a step's own transaction, under this lease (C8)."""
         return commit_leased(self._store.dialect, self.runner_id, self.epoch, boundary)
 
-    def submit(self, plan: Boundary | Creation, done: Done) -> None:
-        """Take a plan into the next group; ``done`` is called with its verdict, never before this returns."""
+    def submit(self, plan: Boundary | Creation, done: Done, *, joined: bool = False) -> None:
+        """Take a plan into the next group; ``done`` is called with its verdict, never before this returns.
+
+        A ``joined`` creation is in one group with what was submitted just before it: both are written or neither is.
+        """
         run_id = plan.run_id if isinstance(plan, Boundary) else plan.run.id
-        self._enqueue(_Submitted(plan, done, run_id))
+        self._enqueue(_Submitted(plan, done, run_id, joined))
 
     def _enqueue(self, submitted: _Submitted) -> None:
         self._resting.pop(submitted, None)
@@ -133,9 +145,11 @@ class Committer:
             self._flights.discard(flight)  # now: what is submitted from here on needs another one
 
     def _next_group(self) -> list[_Submitted]:
-        """What is queued, up to the limit; a second plan of one run waits for the group after."""
+        """What is queued, up to the limit and what joins the last; a second plan of one run waits for the group after."""
         group: dict[int, _Submitted] = {}
-        while self._queue and len(group) < self._group_max and self._queue[0].run_id not in group:
+        while self._queue and self._queue[0].run_id not in group:
+            if len(group) >= self._group_max and not self._queue[0].joined:
+                break
             submitted = self._queue.popleft()
             group[submitted.run_id] = submitted
         return list(group.values())
@@ -145,12 +159,14 @@ class Committer:
         try:
             result = await self._commit(group, lease)
         except Exception:
-            if len(group) > 1:
-                await self._settle(group[: len(group) // 2], lease)
-                await self._settle(group[len(group) // 2 :], lease)
+            cut = _middle(group)
+            if cut:
+                await self._settle(group[:cut], lease)
+                await self._settle(group[cut:], lease)
                 return
             log.exception("this boundary cannot be committed: %r", group[0].plan)
-            _tell(group[0], Verdict.BROKEN)
+            for submitted in group:
+                _tell(submitted, Verdict.BROKEN)
             return
         for submitted in group:
             if result is not None and submitted.run_id in result.busy:
@@ -175,6 +191,8 @@ class Committer:
                 await backoff.wait()
             else:
                 probe("committed", boundaries=boundaries, kept=result.kept, creations=creations)
+                if self._on_changes is not None and any(each.changes for each in boundaries):
+                    self._on_changes()
                 return result
         return None
 
@@ -186,6 +204,12 @@ class Committer:
 
     def _holds(self, lease: _LeaseName) -> bool:
         return self._open and lease == (self.runner_id, self.epoch)
+
+
+def _middle(group: list[_Submitted]) -> int:
+    """Where a group is best cut in two; 0 where all of it belongs together."""
+    cuts = [place for place, each in enumerate(group) if place and not each.joined]
+    return min(cuts, key=lambda place: abs(2 * place - len(group)), default=0)
 
 
 def _verdict(submitted: _Submitted, result: GroupResult | None) -> Verdict:

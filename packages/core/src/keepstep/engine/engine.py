@@ -10,6 +10,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from keepstep.authoring.feed import ChangeFeed
 from keepstep.authoring.hooks import HookDefinition
 from keepstep.authoring.registry import Registry
 from keepstep.engine.advancer import RETRY_BROKEN_MS
@@ -19,11 +20,13 @@ from keepstep.engine.cache import Cache
 from keepstep.engine.changes import Changes
 from keepstep.engine.committer import Verdict
 from keepstep.engine.dispatch import Dispatcher
+from keepstep.engine.feeds import Feeds
 from keepstep.engine.hooks import Hooks
 from keepstep.engine.optimistic import Optimist
 from keepstep.engine.options import RunnerOptions
 from keepstep.engine.own import OwnTransactions
 from keepstep.engine.parts import Parts
+from keepstep.engine.rotation import Rotation
 from keepstep.engine.runner import Runner
 from keepstep.engine.seams import DatabaseClock, Seams
 from keepstep.engine.userwrites import UserWrites
@@ -61,6 +64,7 @@ class Engine:
         seams: clock, randomness, identity.
         sessions: where transactions of the user's own are opened (C8); None = nowhere.
         hooks: the hooks that this process can deliver, by stored name (F1).
+        feed: the changes that are published, and where they go (F3); None = none.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Engine:
         seams: Seams,
         sessions: Sessions | None = None,
         hooks: Mapping[str, HookDefinition[Any]] = NO_HOOKS,
+        feed: ChangeFeed | None = None,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -85,23 +90,9 @@ class Engine:
         self.dispatcher: Dispatcher | None = None
         self._workers = Workers(options.sync_steps_max)
         self.hooks = Hooks(store, hooks, options, seams, self.clock)
-        attempts = Attempts(self._workers, limits, self.clock, seams, registry)
-        parts = Parts(
-            store=store,
-            registry=registry,
-            options=options,
-            limits=limits,
-            seams=seams,
-            clock=self.clock,
-            keys=self.keys,
-            changes=self.changes,
-            cache=Cache(options.cache, options.cache_bytes),
-            attempts=attempts,
-            user_writes=UserWrites(
-                sessions, attempts, KeySource(self.clock.now_ms, seams.random.getrandbits), self.touched
-            ),
-            hooks=self.hooks,
-        )
+        self._rotation = Rotation(seams.random)
+        self.feeds = Feeds(store, feed, options, limits, seams, self.clock, self.wake)
+        parts = _parts(self, self._workers, self._rotation, sessions)
         self._user_writes = parts.user_writes
         self.own = OwnTransactions(sessions, self._workers)
         self.runner = Runner(parts, self.wake)
@@ -126,9 +117,9 @@ class Engine:
         await self._user_writes.close()
         await self.store.close()
 
-    async def start(self) -> None:
+    async def start(self, concurrency: int | None = None) -> None:
         """Start the runner: it takes a lease and accepts looks. Idempotent."""
-        await self.runner.start()
+        await self.runner.start(concurrency)
 
     async def stop(self) -> None:
         """Stop the runner: it drains and gives its runs back. Idempotent."""
@@ -141,15 +132,13 @@ class Engine:
         return new_instance_id(self.seams.random.getrandbits(INSTANCE_ID_BITS))
 
     async def create(self, creations: Sequence[Creation]) -> frozenset[int]:
-        """Write new runs; the run ids that are in place, existing instances left out (E2).
+        """Write new runs, all in one transaction; the run ids that are in place, existing instances left out (E2).
 
         While the runner runs they join the next group commit and, where there is room, start at once.
         """
         if self.runner.running and self.runner.lease.held:
-            written = await asyncio.gather(*(self._adopt(creation) for creation in creations))
-            kept = frozenset(creation.run.id for creation, ok in zip(creations, written, strict=True) if ok)
-        else:
-            kept = await self.run("create", lambda: insert_creations(self.store.dialect, creations))
+            return await self._adopt(creations)
+        kept = await self.run("create", lambda: insert_creations(self.store.dialect, creations))
         if kept:
             self.touched()
         return kept
@@ -196,10 +185,6 @@ class Engine:
         if self._waking is None:
             self._waking = asyncio.get_running_loop().create_task(self._wake(), name="keepstep-wake")
 
-    async def changed(self, run_id: int, timeout: float | None) -> None:
-        """Return when the run may have changed, or after ``timeout`` seconds."""
-        await self.changes.wait(run_id, timeout)
-
     # --- ticks without a runner (B9)
 
     async def tick(
@@ -219,13 +204,15 @@ class Engine:
             if earliest is None or earliest > now:
                 break
             batch = TICK_BATCH if max_instances is None else min(TICK_BATCH, max_instances - processed)
-            found = await self.read("due", partial(due, batch + len(lost), names))
+            turns = self._rotation.order(names)
+            found = await self.read("due", partial(due, batch + len(lost), turns))
             ready = [each for each in found if each.run.id not in lost][:batch]
             if not ready:
                 break
             for each in ready:
                 if not await self._advance(each):
                     lost.add(each.run.id)
+            self._rotation.serve({each.run.workflow for each in ready})
             processed += len(ready)
         now, earliest = await self._next_due(names)
         hook_due = await self._deliver_hooks()
@@ -240,11 +227,13 @@ class Engine:
         return processed
 
     async def _deliver_hooks(self) -> int | None:
-        """Deliver what is due, and say when the next hook is."""
+        """Publish changes, deliver what is due, and say when the next hook or sink is."""
         if self.runner.running:
             return None  # it delivers them
+        await self.feeds.feed_due()
         await self.hooks.deliver_due()
-        return await self.hooks.next_due()
+        dues = (await self.hooks.next_due(), await self.feeds.next_due())
+        return min((each for each in dues if each is not None), default=None)
 
     async def _advance(self, due: Claimed) -> bool:
         """Tick one run through; False when it is another's, or cannot be advanced now. Others go on in any case."""
@@ -267,19 +256,33 @@ class Engine:
 
     # --- inside
 
-    async def _adopt(self, creation: Creation) -> bool:
-        written: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+    async def _adopt(self, creations: Sequence[Creation]) -> frozenset[int]:
+        """Have them written with the next group, and return when each is told what became of it."""
+        all_told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        kept: set[int] = set()
+        unsure: list[Creation] = []
 
-        def done(verdict: Verdict) -> None:
-            if not written.done():
-                written.set_result(verdict)
+        def told(creation: Creation, verdict: Verdict) -> None:
+            if verdict is Verdict.KEPT:
+                kept.add(creation.run.id)
+            else:
+                unsure.append(creation)
+            if len(kept) + len(unsure) == len(creations) and not all_told.done():
+                all_told.set_result(None)
 
-        self.runner.intake.adopt(creation, done)
-        if await written is Verdict.KEPT:
-            return True
-        # The id exists, or the lease went, or an answer of the database was lost: the table says which.
-        again = partial(insert_creations, self.store.dialect, [creation])
-        return creation.run.id in await self.run("create", again)
+        held = [
+            self.runner.intake.adopt(each, partial(told, each), joined=number > 0)
+            for number, each in enumerate(creations)
+        ]
+        if held:
+            await all_told
+        if unsure:
+            # Ids exist, or the lease went, or an answer of the database was lost: the table says which. One group held
+            # them all, so what was not kept of it was either refused one by one or is all of it.
+            kept |= await self.run("create", partial(insert_creations, self.store.dialect, unsure))
+        if unsure or not all(held):  # else nobody else has anything to do
+            self.touched()
+        return frozenset(kept)
 
     async def _wake(self) -> None:
         try:
@@ -294,3 +297,26 @@ class Engine:
 
 def _instant(at: int | None) -> datetime | None:
     return None if at is None else to_datetime(at)
+
+
+def _parts(engine: Engine, workers: Workers, rotation: Rotation, sessions: Sessions | None) -> Parts:
+    """What the duties of one engine share."""
+    options, seams, clock = engine.options, engine.seams, engine.clock
+    attempts = Attempts(workers, engine.limits, clock, seams, engine.registry)
+    keys = KeySource(clock.now_ms, seams.random.getrandbits)  # not the loop's: threads ask it
+    return Parts(
+        store=engine.store,
+        registry=engine.registry,
+        options=options,
+        limits=engine.limits,
+        seams=seams,
+        clock=clock,
+        keys=engine.keys,
+        changes=engine.changes,
+        cache=Cache(options.cache, options.cache_bytes),
+        attempts=attempts,
+        user_writes=UserWrites(sessions, attempts, keys, engine.touched),
+        hooks=engine.hooks,
+        rotation=rotation,
+        feeds=engine.feeds,
+    )

@@ -12,8 +12,7 @@ woke or steered the run (B6) is planned again after :meth:`Execution.reread`; no
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from keepstep.engine.attempt import Attempt, AttemptFailed, Phase
@@ -21,6 +20,7 @@ from keepstep.engine.opensteps import OpenSteps
 from keepstep.engine.pending import Pending
 from keepstep.kernel.attempts import decide_attempt, intent_row, retrying_row
 from keepstep.kernel.boundary import open_rows, plan_end
+from keepstep.kernel.changes import tell_boundary
 from keepstep.kernel.settle import next_fact, resolution
 from keepstep.loop.body import Body
 from keepstep.model.commands import (
@@ -69,12 +69,12 @@ class Execution:
         self.body = body
         self.events = events
         self.attempts = OpenSteps()
-        self.inbox: deque[Fact | AttemptFailed] = deque()
+        self.inbox: list[Fact | AttemptFailed] = []
         self.pending = Pending(records)
         self.outcome: BodyOutcome | None = None
         self.cancel_delivered = any(record.key == CANCEL_KEY for record in records)
         self.committing = self.ending = self.steered = self.dropped = self.doubtful = False
-        self.turns: deque[Any] = deque()
+        self.turns: list[Any] = []
         resolved = [record.at for record in records if record.at is not None and record.seq is not None]
         self._last_at = max(resolved, default=run.started_at or run.created_at)
 
@@ -112,7 +112,7 @@ class Execution:
         """Deliver all that is known at ``now``, one resolution at a time (A2)."""
         self.attempts.rearm(now)
         while self.outcome is None:
-            item = self.inbox.popleft() if self.inbox else self._next_known(now)
+            item = self.inbox.pop(0) if self.inbox else self._next_known(now)
             if item is None:
                 return
             if isinstance(item, AttemptFailed):
@@ -137,9 +137,9 @@ class Execution:
         end = plan_end(
             self.run,
             self.outcome,
-            self.attempts.count(Phase.RUNNING),
-            self.attempts.count(Phase.READY),
-            self.dues(),
+            self.attempts.has(Phase.RUNNING),
+            self.attempts.has(Phase.READY),
+            self._dues(),
             now=now,
             next_run_id=next_run_id,
             optimistic=optimistic,
@@ -177,17 +177,11 @@ class Execution:
     @property
     def executing(self) -> bool:
         """Whether a callback of the run runs now."""
-        return self.attempts.count(Phase.RUNNING) > 0
-
-    def dues(self) -> list[int | None]:
-        """Every pending deadline: timers, waits, retries (D2)."""
-        commands = self.body.commands.values()
-        waits = [command.due_at for command in commands if not isinstance(command, DoCommand)]
-        return [*waits, *self.attempts.dues()]
+        return self.attempts.has(Phase.RUNNING)
 
     def next_due(self) -> int | None:
-        """The earliest of them, or None."""
-        return min((due for due in self.dues() if due is not None), default=None)
+        """The earliest of all pending deadlines: timers, waits, retries (D2); None without any."""
+        return min([due for due in self._dues() if due is not None], default=None)
 
     def deliver(self, record: StepRecord) -> None:
         """Deliver a resolution that is durable already (a transaction step commits its own row, C8)."""
@@ -209,10 +203,10 @@ class Execution:
 
     def _boundary(self, end: End, now: int, *last: StepRecord) -> Boundary:
         pending, run = self.pending, self.run
-        return Boundary(
+        boundary = Boundary(
             run_id=run.id,
             fence=self.fence,
-            wake_seq=None if isinstance(end, Hold) else self.wake_seq,
+            wake_seq=None if isinstance(end, Hold) and not pending.timeouts() else self.wake_seq,
             version=run.version,
             at=max(now, self._last_at),
             steps=(*pending.rows.values(), *last),
@@ -221,6 +215,16 @@ class Execution:
             end=end,
             started_at=run.started_at,
         )
+        wanted = self.body.changes
+        return tell_boundary(wanted, run, boundary) if wanted else boundary
+
+    def _dues(self) -> Iterator[int | None]:
+        for command in self.body.commands.values():
+            if not isinstance(command, DoCommand):
+                yield command.due_at
+        for attempt in self.attempts.values():
+            if attempt.phase is Phase.RESTING:
+                yield attempt.due_at
 
     def _next_known(self, now: int) -> Fact | None:
         cancel = None if self.cancel_delivered else self.run.cancel_reason
@@ -271,14 +275,14 @@ class Execution:
         self.outcome = outcome
         self.attempts.close_all()
         if isinstance(outcome, Contradicted):
-            text = f"parked: {outcome.difference}"
+            text = f"parked: {outcome.told}"
             self.pending.logs.append(LogRecord(self.run.id, 0, "error", text, None, self._last_at))
 
     def _note_intents(self, now: int) -> None:
         """Intent rows go before their callbacks (B8)."""
         if self.run.pause_requested:
             return
-        for attempt in self.attempts.ready():
-            if attempt.command.journal_intent and not attempt.intent_stored:
+        for attempt in self.attempts.values():
+            if attempt.command.journal_intent and not attempt.intent_stored and attempt.phase is Phase.READY:
                 attempt.intent_stored = True
                 self.pending.put(intent_row(attempt.command, self.run.id, attempt.number + 1, now))

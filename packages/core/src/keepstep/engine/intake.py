@@ -10,7 +10,9 @@ from keepstep.engine.advancer import Advancer
 from keepstep.engine.committer import Committer, Done, Verdict
 from keepstep.engine.execution import Execution
 from keepstep.engine.leases import Lease
+from keepstep.engine.marks import Marks
 from keepstep.engine.parts import Parts
+from keepstep.kernel.changes import tell_boundary
 from keepstep.kernel.takeover import crash_loop
 from keepstep.loop.body import Body
 from keepstep.model.plan import Boundary, Creation, Finish
@@ -46,7 +48,9 @@ class Intake:
 
     Attributes:
         adopting: runs that a commit under way creates and claims.
+        marks: where the queues begin.
         full: there was no room for all that was due. What is created meanwhile queues behind it (B2).
+        room: how many runs may be held at the same time.
     """
 
     def __init__(self, parts: Parts, lease: Lease, committer: Committer, advancer: Advancer) -> None:
@@ -56,41 +60,49 @@ class Intake:
         self._committer = committer
         self._advancer = advancer
         self._expected = 0
+        self.marks = Marks(parts.store.dialect == "postgresql", parts.seams.clock.monotonic)
         self.adopting: set[int] = set()
         self.full = False
+        self.room = parts.options.concurrency
 
     @property
     def free(self) -> int:
         """How many more runs may be held now."""
         if not self._lease.held or self._advancer.draining:
             return 0
-        return max(0, self._parts.options.concurrency - len(self._advancer.held) - self._expected)
+        return max(0, self.room - len(self._advancer.held) - self._expected)
 
     async def claim_batch(self) -> bool:
-        """Claim and begin what is due; whether a full batch came, so that more may be due."""
+        """Claim and begin what is due; whether more may be due."""
         limit = min(CLAIM_MAX, self.free)
         lease = self._lease
         runner_id = lease.runner_id
-        script = claim(self._store.dialect, runner_id, lease.epoch, limit, self._parts.registry.names)
+        turns = self._parts.rotation.order(self._parts.registry.names)
+        script = claim(self._store.dialect, runner_id, lease.epoch, limit, turns, since=self.marks.since())
         self._expected += limit
         try:
             asked_at = self._parts.clock.monotonic()
             claims = await self._store.transaction("claim", script)
             self._parts.clock.observe(claims.now, asked_at)
+            self.marks.took(claims.claimed)
+            self._parts.rotation.serve({each.run.workflow for each in claims.claimed})
             loaded = await self._load_all(claims)
         finally:
             self._expected -= limit
         await self._take(loaded, runner_id)
-        return len(claims.claimed) == limit
+        return claims.more
 
-    def adopt(self, creation: Creation, done: Done) -> None:
-        """Write a creation with the next group; where there is room the same commit claims it (eager start)."""
+    def adopt(self, creation: Creation, done: Done, *, joined: bool) -> bool:
+        """Write a creation with the next group; whether the same commit claims it (eager start), as there is room.
+
+        A ``joined`` one is written with the creation that was adopted just before it, or neither is.
+        """
         if self.full or not self.free:
-            self._committer.submit(creation, done)
-            return
+            self._committer.submit(creation, done, joined=joined)
+            return False
         run_id, runner_id = creation.run.id, self._lease.runner_id
         task = creation.task._replace(owner=runner_id, fence=creation.task.fence + 1)
-        eager = Creation(creation.run._replace(started_at=creation.run.created_at), task)
+        eager = creation._replace(run=creation.run._replace(started_at=creation.run.created_at), task=task)
         self.adopting.add(run_id)
         self._expected += 1
 
@@ -101,7 +113,8 @@ class Intake:
                 self._hold(_Loaded(eager.task, eager.run, [], [], None))
             done(verdict)
 
-        self._committer.submit(eager, written)
+        self._committer.submit(eager, written, joined=joined)
+        return True
 
     async def _load_all(self, claims: Claims) -> list[_Loaded]:
         claimed = [each for each in claims.claimed if not self._ended_by_crash_loop(each, claims.now)]
@@ -145,5 +158,6 @@ class Intake:
         if end is None:
             return False
         boundary = Boundary(run.id, task.fence, task.wake_seq, run.version, now, end=end)
+        boundary = tell_boundary(self._parts.registry.by_name(run.workflow).changes, run, boundary)
         self._committer.submit(boundary, lambda _: self._parts.changes.notify(run.id))
         return True

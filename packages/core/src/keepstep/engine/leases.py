@@ -25,12 +25,10 @@ from keepstep.errors import StoreError
 from keepstep.model.records import RunnerRecord
 from keepstep.store.claims import (
     register_runner,
-    release_runner,
     renew,
-    rescue,
-    rescue_process,
     runners_of_host,
 )
+from keepstep.store.rescue import release_runner, rescue, rescue_process
 
 log = logging.getLogger(__name__)
 

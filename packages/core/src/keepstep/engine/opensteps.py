@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, ValuesView
+from collections.abc import ValuesView
 
 from keepstep.engine.attempt import Attempt, Phase, first_attempt
 from keepstep.model.commands import DoCommand
@@ -55,9 +55,9 @@ class OpenSteps:
             if attempt.phase is Phase.RESTING and attempt.due_at is not None and attempt.due_at <= now:
                 attempt.phase, attempt.due_at = Phase.READY, None
 
-    def count(self, phase: Phase) -> int:
-        """How many are in this phase."""
-        return sum([attempt.phase is phase for attempt in self._attempts.values()])
+    def has(self, phase: Phase) -> bool:
+        """Whether one is in this phase."""
+        return phase in [attempt.phase for attempt in self._attempts.values()]
 
     def ready(self) -> list[Attempt]:
         """Attempts that may start as soon as what they depend on is durable."""
@@ -66,7 +66,3 @@ class OpenSteps:
     def running(self) -> list[Attempt]:
         """Attempts whose callbacks run now."""
         return [attempt for attempt in self._attempts.values() if attempt.phase is Phase.RUNNING]
-
-    def dues(self) -> Iterator[int | None]:
-        """When resting attempts may start again."""
-        return (attempt.due_at for attempt in self._attempts.values() if attempt.phase is Phase.RESTING)

@@ -23,6 +23,7 @@ from keepstep.engine.execution import Execution
 from keepstep.engine.parts import Parts
 from keepstep.engine.probe import probe
 from keepstep.engine.userwrites import Writing
+from keepstep.kernel.changes import tell_boundary
 from keepstep.kernel.takeover import crash_loop
 from keepstep.loop.body import Body
 from keepstep.model.facts import Completed
@@ -59,7 +60,9 @@ class Optimist:
         end = crash_loop(task, self._parts.limits.takeovers_max)
         if end is not None:
             now = self._clock.now_ms()
-            return await self._write(Boundary(run.id, task.fence, task.wake_seq, run.version, now, end=end))
+            boundary = Boundary(run.id, task.fence, task.wake_seq, run.version, now, end=end)
+            wanted = self._parts.registry.by_name(run.workflow).changes
+            return await self._write(tell_boundary(wanted, run, boundary))
         ticking: _Ticking | None = None
         try:
             while True:
@@ -233,7 +236,7 @@ class _Ticking:
         if (held.task.wake_seq, held.run.version) == (execution.wake_seq, execution.run.version):
             return False  # nobody woke it, so somebody holds it
         execution.reread(held.task, held.run, held.events)
-        return True
+        return not execution.pending.overtaken_by(execution.events)
 
 
 def _user_transaction(startable: Sequence[Attempt]) -> Attempt | None:

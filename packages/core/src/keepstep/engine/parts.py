@@ -8,8 +8,10 @@ from keepstep.authoring.registry import Registry
 from keepstep.engine.attempts import Attempts
 from keepstep.engine.cache import Cache
 from keepstep.engine.changes import Changes
+from keepstep.engine.feeds import Feeds
 from keepstep.engine.hooks import Hooks
 from keepstep.engine.options import RunnerOptions
+from keepstep.engine.rotation import Rotation
 from keepstep.engine.seams import DatabaseClock, Seams
 from keepstep.engine.userwrites import UserWrites
 from keepstep.model.ids import KeySource
@@ -34,6 +36,8 @@ class Parts:
         attempts: makes attempts of steps.
         user_writes: commits steps that carry the user's own writes.
         hooks: delivers hooks.
+        rotation: whose turn it is.
+        feeds: publishes changes.
     """
 
     store: Store
@@ -48,3 +52,5 @@ class Parts:
     attempts: Attempts
     user_writes: UserWrites
     hooks: Hooks
+    rotation: Rotation
+    feeds: Feeds

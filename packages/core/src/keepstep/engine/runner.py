@@ -49,18 +49,25 @@ class Runner:
         self._waiting_for_room = False
         self.running = False
         self.lease = Lease(parts, self._lease_lost)
-        self.committer = Committer(parts.store, parts.options.group_max, self._epoch_lost)
+        on_changes = parts.feeds.nudge if parts.feeds.active else None
+        self.committer = Committer(parts.store, parts.options.group_max, self._epoch_lost, on_changes)
         self.advancer = Advancer(parts, self.committer, self.lease.holds, self._let_go, self._doubt)
         self.news = News(parts, self.lease, self.advancer, lambda: on_wake(None))
         self.intake = Intake(parts, self.lease, self.committer, self.advancer)
 
-    async def start(self) -> None:
-        """Take a lease, free what dead processes of this host held, accept looks. Idempotent."""
+    async def start(self, concurrency: int | None = None) -> None:
+        """Take a lease, free what dead processes of this host held, accept looks. Idempotent.
+
+        Args:
+            concurrency: runs in hand at the same time; None = as the options say.
+        """
         if not self.running:
+            self.intake.room = self._parts.options.concurrency if concurrency is None else concurrency
             self._looking = asyncio.Lock()  # the event loop may be another one than last time
             self.advancer.draining = self.intake.full = False
             self.advancer.callbacks.open()
             self._parts.hooks.start()
+            self._parts.feeds.start()
             await self._register()
             self.running = True
 
@@ -70,9 +77,10 @@ class Runner:
             return
         self.running = False
         async with self._looking:
-            hooks = asyncio.ensure_future(self._parts.hooks.stop(self._parts.options.drain_ms / 1000))
+            grace_s = self._parts.options.drain_ms / 1000
+            outgoing = asyncio.gather(self._parts.hooks.stop(grace_s), self._parts.feeds.stop(grace_s))
             await self._drain()
-            await hooks
+            await outgoing
         await self.news.close()
         await self.lease.release()
         self.committer.drop()
@@ -118,7 +126,8 @@ class Runner:
     async def _look(self) -> float | None:
         if not self.lease.holds():
             await self._recover()
-        await self.lease.rescue()
+        if await self.lease.rescue():
+            self.intake.marks.forget()
         await self.news.look(self.intake.adopting)
         held = len(self.advancer.held)
         while self.intake.free:
@@ -126,21 +135,30 @@ class Runner:
                 break
         self.intake.full = self._waiting_for_room = not self.intake.free
         pauses = [LOOK_S] if self.advancer.held else []
-        hook_due = await self._parts.hooks.look()
-        if hook_due is not None:
-            pauses.append(max(0, hook_due - self._parts.clock.now_ms()) / 1000)
+        dues = (await self._parts.hooks.look(), await self._parts.feeds.look())
+        pauses += [max(0, due - self._parts.clock.now_ms()) / 1000 for due in dues if due is not None]
         if not self.intake.full:  # else runs that are let go ask for the next look
             pauses += await self._until_due(claimed=len(self.advancer.held) > held)
         return min(pauses, default=None)
 
     async def _until_due(self, *, claimed: bool) -> list[float]:
-        now, due = await self._store.transaction("next_due", next_due(self._parts.registry.names), "read")
+        now, due = await self._next_due()
         if due is None or due > now or claimed:
             self._stuck.reset()
-            return [] if due is None else [max(0, due - now) / 1000]
+            whole = self.intake.marks.whole_look_in
+            return ([] if due is None else [max(0, due - now) / 1000]) + ([] if whole is None else [whole])
         # Due, and yet not to be claimed: an expired lease covers it, or another runner has it locked.
         self.lease.expect_dead()
         return [self._stuck.step()]
+
+    async def _next_due(self) -> tuple[int, int | None]:
+        marks = self.intake.marks
+        since, began = marks.since(), self._parts.seams.clock.monotonic()
+        script = next_due(self._parts.registry.names, since)
+        found = await self._store.transaction("next_due", script, "read")
+        if since is None:
+            marks.looked(self._parts.seams.clock.monotonic() - began)
+        return found
 
     async def _register(self) -> None:
         await self.lease.register()
@@ -165,7 +183,7 @@ class Runner:
 
     def _let_go(self, run_at: int | None) -> None:
         """A held run was let go: look when it falls due, and claim more once half of the room is free again."""
-        if self._waiting_for_room and self.intake.free * 2 >= self._parts.options.concurrency:
+        if self._waiting_for_room and self.intake.free * 2 >= self.intake.room:
             self._waiting_for_room = False
             self._on_wake(None)
         elif run_at is not None:

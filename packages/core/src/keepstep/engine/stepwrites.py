@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from keepstep.authoring.context import Created, StepTx, Triggered, Written
 from keepstep.authoring.trace import current_trace
 from keepstep.errors import NonRetryableError
+from keepstep.kernel.changes import tell_creation
 from keepstep.kernel.create import plan_create
 from keepstep.store.hooks import Trigger, insert_trigger
 from keepstep.store.host import dialect_of, run_sync
@@ -49,7 +50,8 @@ def _trigger(write: Triggered, key: int, now: int) -> Script[None]:
 
 def _create(dialect: DialectName, new: Created, run_id: int, now: int) -> Script[None]:
     definition = new.workflow
-    creation = plan_create(definition.name, definition.version, new.instance_id, run_id, new.params, now)
+    planned = plan_create(definition.name, definition.version, new.instance_id, run_id, new.params, now)
+    creation = tell_creation(definition.changes, planned)
     if run_id not in (yield from insert_creations(dialect, [creation])):
         raise NonRetryableError(
             f"workflow {definition.name!r} instance {new.instance_id!r} exists already: "

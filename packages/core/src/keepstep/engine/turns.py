@@ -22,7 +22,7 @@ async def take_turn(execution: Execution) -> None:
 def pass_turn(execution: Execution) -> None:
     """Let the first step go on that waits with its transaction; those that are cancelled wait no more."""
     while execution.turns:
-        turn = execution.turns.popleft()
+        turn = execution.turns.pop(0)
         if not turn.done():
             execution.committing = True
             turn.set_result(None)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from keepstep.authoring.hooks import HookDefinition
-from keepstep.authoring.registry import Registry
+from keepstep.authoring.registry import Registry, Stored
 from keepstep.authoring.step import UNSET
 from keepstep.errors import InvalidNameError, UsageError
 from keepstep.fragment.definition import Fragment, FragmentInstance
@@ -24,6 +24,7 @@ class Composition:
         own: the host's own workflows.
         transactions: the app's.
         reserved: names that are taken: the attributes of the app.
+        stored: what a workflow under its name in the app is there.
 
     Attributes:
         mounts: by name.
@@ -41,7 +42,9 @@ class Composition:
         own: Registry,
         transactions: Transactions,
         reserved: Iterable[str] = (),
+        stored: Stored = lambda definition: definition,
     ) -> None:
+        self._stored = stored
         wanted = [_instance(each) for each in fragments]
         wrong: list[str] = []
         self.mounts: dict[str, FragmentMount] = {}
@@ -87,7 +90,9 @@ class Composition:
     def _mount(self, each: FragmentInstance[Any, Any], transactions: Transactions, wrong: list[str]) -> None:
         try:
             config = _config(each)
-            self.mounts[each.name] = FragmentMount(each.fragment, each.name, config, transactions)
+            self.mounts[each.name] = FragmentMount(
+                each.fragment, each.name, config, transactions, self._stored
+            )
         except (UsageError, InvalidNameError) as error:
             wrong.append(f"{each!r}: {error}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, NamedTuple, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from sqlalchemy import MetaData
 
@@ -16,6 +16,7 @@ from keepstep.authoring.registry import Bindings, KeyedBindings
 from keepstep.authoring.step import UNSET, RetryOption, TimeoutOption, Unset
 from keepstep.errors import UsageError
 from keepstep.fragment.names import check_fragment_name
+from keepstep.fragment.route import Route, check_path, define_route
 from keepstep.fragment.service import Service
 from keepstep.fragment.tx import Tx
 
@@ -28,22 +29,7 @@ W = TypeVar("W", bound=Bindings)
 P = TypeVar("P")
 A = ParamSpec("A")
 R = TypeVar("R")
-
-
-class Route(NamedTuple):
-    """A route of a fragment, as data: whoever serves HTTP mounts it.
-
-    Attributes:
-        method: ``"GET"``, ``"POST"`` …
-        path: below the fragment's own, ``"/invoices/{order_id}"``.
-        fn: the handler.
-        kind: of operation, for the host's authorization (G3).
-    """
-
-    method: str
-    path: str
-    fn: Callable[..., Any]
-    kind: str
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Fragment(Generic[C, W]):
@@ -203,21 +189,31 @@ class Fragment(Generic[C, W]):
 
         return decorate if fn is None else decorate(fn)
 
-    def route(self, method: str, path: str, *, kind: str = "read") -> Callable[[R], R]:
-        """Record a route: data for whoever serves HTTP.
+    def route(self, method: str, path: str, *, kind: str = "read") -> Callable[[F], F]:
+        """Make ``def fn(tx, …)`` answer requests at ``/fragments/<name>/…`` of ``app.routes()``.
+
+        It is called as a service is, in a transaction of the engine's own. Parameters that the path names come from
+        there, one that is a model is the JSON body, others come from the query; what it returns is the answer. An
+        error of keepstep's becomes a problem; ``RefusedError`` says one of the fragment's own.
 
         Args:
-            method: ``"GET"``, ``"POST"`` …
+            method: ``"GET"``, ``"POST"``, ``"PUT"``, ``"PATCH"`` or ``"DELETE"``.
             path: below the fragment's own, ``"/invoices/{order_id}"``.
-            kind: of operation, for the host's authorization (G3).
-        """
-        if not path.startswith("/"):
-            raise UsageError(f"the path of a route of {self!r} begins with '/', not {path!r}")
+            kind: of operation, for the host's authorization (G3): ``"read"``, ``"create"``, ``"manage"`` …
 
-        def decorate(fn: R) -> R:
-            self.routes.append(Route(method.upper(), path, cast("Any", fn), kind))
+        Raises:
+            UsageError: one of these is wrong, or the function's parameters do not fit; also when the fragment has a
+                route of that method and path.
+        """
+        verb = method.upper()
+        if any((each.method, each.path) == (verb, path) for each in self.routes):
+            raise UsageError(f"there is a route of {self!r} at {verb} {path} already")
+
+        def decorate(fn: F) -> F:
+            self.routes.append(define_route(self, verb, path, kind, fn))
             return fn
 
+        check_path(f"route {verb} {path} of {self!r}", path)
         return decorate
 
     def uses(self, other: Fragment[Any, Any]) -> None:

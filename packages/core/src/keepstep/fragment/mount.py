@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from keepstep.authoring.definition import WorkflowDefinition
 from keepstep.authoring.hooks import HookDefinition
-from keepstep.authoring.registry import Registry
+from keepstep.authoring.registry import Registry, Stored
 from keepstep.errors import UsageError, WorkflowNotFoundError
 from keepstep.fragment.definition import Fragment
 from keepstep.fragment.names import stored_name
@@ -39,6 +39,7 @@ class FragmentMount:
         name: under which name.
         config: with which configuration.
         transactions: the app's.
+        stored: what a workflow of this name is in the app.
 
     Attributes:
         registry: its workflows under their stored names.
@@ -52,13 +53,19 @@ class FragmentMount:
     """
 
     def __init__(
-        self, fragment: Fragment[Any, Any], name: str, config: Any, transactions: Transactions
+        self,
+        fragment: Fragment[Any, Any],
+        name: str,
+        config: Any,
+        transactions: Transactions,
+        stored: Stored = lambda definition: definition,
     ) -> None:
         self.fragment = fragment
         self.name = name
         self.config = config
         self.uses: dict[Fragment[Any, Any], FragmentMount] = {}
         self._transactions = transactions
+        self._in_app = stored
         prefix = "" if name == fragment.name else f"{name}_"
         self._tables = Tables(fragment.schema, prefix)
         self.line: Line | None = fragment_line(name, fragment.revisions, self._tables.metadata, prefix)
@@ -128,4 +135,4 @@ class FragmentMount:
 
     def _stored(self, definition: WorkflowDefinition[Any, Any]) -> WorkflowDefinition[Any, Any]:
         name = check_workflow_name(stored_name(self.name, definition.name))
-        return replace(definition, name=name, mount=self)
+        return self._in_app(replace(definition, name=name, mount=self))

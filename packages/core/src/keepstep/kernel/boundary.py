@@ -112,7 +112,7 @@ def _plan_outcome(
 
 def _continue(run: RunRecord, next_run_id: int, params: str, now: int) -> ContinueAsNew:
     """Begin the next run. What was asked of the instance and is not done yet holds for it: pause, cancel (E3, E5)."""
-    next_, task = next_run(run, next_run_id, params, now)
+    next_, task, _ = next_run(run, next_run_id, params, now)
     next_ = next_._replace(cancel_reason=run.cancel_reason)
     task = task._replace(wake_seq=1)  # events that were not consumed move to the next run: it looks for them
     if run.pause_requested:
@@ -125,7 +125,7 @@ def _cancelled(reason: str) -> ErrorInfo:
 
 
 def _contradiction(outcome: Contradicted) -> ErrorInfo:
-    return ErrorInfo(NondeterminismError.__name__, outcome.difference, NondeterminismError.code)
+    return ErrorInfo(NondeterminismError.__name__, outcome.told, NondeterminismError.code)
 
 
 def _require(run: RunRecord, trigger: Trigger) -> Status:

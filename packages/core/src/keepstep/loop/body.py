@@ -18,8 +18,10 @@ from keepstep.errors import NondeterminismError, PayloadTooLargeError, Serializa
 from keepstep.loop.draws import Draws
 from keepstep.loop.eventloop import WorkflowLoop
 from keepstep.loop.journal import Journal
+from keepstep.loop.places import place_of
 from keepstep.loop.recorded import error_info
 from keepstep.loop.step import BodyStep, ContinueSignal, Facilities
+from keepstep.model.change import ChangeKind
 from keepstep.model.commands import (
     Activation,
     BodyOutcome,
@@ -27,6 +29,7 @@ from keepstep.model.commands import (
     Command,
     Continued,
     Contradicted,
+    Place,
     Raised,
     Returned,
 )
@@ -90,6 +93,11 @@ class Body:
         return run.created_at if run.started_at is None else run.started_at
 
     @property
+    def changes(self) -> frozenset[ChangeKind]:
+        """What is published of the workflow (F3)."""
+        return self._definition.changes
+
+    @property
     def commands(self) -> Mapping[str, Command]:
         """Open commands by key, in call order."""
         return self._journal.commands
@@ -107,6 +115,22 @@ class Body:
         if main is not None and not main.done() and not self._journal.commands:
             found.append("the body waits for nothing that can be resolved: only a cancellation can wake it")
         return found
+
+    @property
+    def asked(self) -> Sequence[str]:
+        """What the code asked for in a replay that left records over, in order (E10)."""
+        drift = self._journal.drift
+        return () if drift is None else drift.asked
+
+    @property
+    def skipped(self) -> Sequence[StepRecord]:
+        """Recorded resolutions that found nobody waiting (E10)."""
+        drift = self._journal.drift
+        return () if drift is None else tuple(drift.skipped.values())
+
+    def place_of(self, key: str | None) -> Place | None:
+        """The line at which the body waits for a command; where it does not, the line at which it stands."""
+        return place_of(self._loop.coroutines(), key)
 
     @property
     def size(self) -> int:
@@ -200,7 +224,7 @@ class Body:
     def _outcome(self) -> BodyOutcome | None:
         journal, main = self._journal, self._loop.main
         if journal.difference is not None:
-            return Contradicted(journal.difference)
+            return Contradicted(journal.difference, self.place_of(journal.drift and journal.drift.rival))
         if main is None or not main.done():
             return None
         if main.cancelled():

@@ -16,12 +16,14 @@ class Drift:
     Attributes:
         asked: keys in the order in which the code asked for them.
         skipped: resolutions that found nobody waiting, by key.
+        rival: what the code asked for that first contradicted a record.
     """
 
-    __slots__ = ("asked", "skipped")
+    __slots__ = ("asked", "rival", "skipped")
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.rival: str | None = None
         self.skipped: dict[str, StepRecord] = {}
 
     def skip(self, record: StepRecord, open_and_new: Iterable[str]) -> str | None:
@@ -49,6 +51,7 @@ class Drift:
         return None if record is None else self._differs(record, key, seq)
 
     def _differs(self, record: StepRecord, asked: str, seq: int) -> str:
+        self.rival = self.rival or asked
         order = self.asked if asked in self.asked else [*self.asked, asked]
         shown = ", ".join(order[-_SHOWN_MAX:])
         if asked == record.key:

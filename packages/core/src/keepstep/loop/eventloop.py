@@ -231,6 +231,11 @@ class WorkflowLoop(ComplainingLoop):
         """There is none."""
         return
 
+    def coroutines(self) -> list[Any]:
+        """Those of the tasks that are not done, the body's own first."""
+        main = () if self.main is None or self.main.done() else (self.main,)
+        return [task.get_coro() for task in (*main, *self._tasks) if not task.done()]
+
     # State
 
     def is_running(self) -> bool:

@@ -77,12 +77,13 @@ class Journal:
         seq: the last resolution delivered.
         cancel_reason: the reason of a delivered cancellation (E5), else None.
         difference: how code and records contradict each other (E10), else None.
+        drift: what a replay found that does not fit, else None.
         weight: bytes of the results delivered.
     """
 
     __slots__ = (
-        "_ahead", "_closed", "_counted", "_drift", "_fresh", "_limits", "_logs", "_loop", "_open", "_recorded",
-"_stored", "_uses", "cancel_reason", "commands", "difference", "log_number", "seq", "weight",
+        "_ahead", "_closed", "_counted", "_fresh", "_limits", "_logs", "_loop", "_open", "_recorded",
+"_stored", "_uses", "cancel_reason", "commands", "difference", "drift", "log_number", "seq", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -94,7 +95,7 @@ class Journal:
         self._ahead: Sequence[StepRecord] = ahead
         self._recorded: frozenset[str] | None = None
         loop.replaying = bool(ahead or stored)
-        self._drift = Drift() if ahead else None
+        self.drift = Drift() if ahead else None
         self._uses: dict[str, int] = {}
         self._counted = 0
         self._open: dict[str, Opened] = {}
@@ -177,11 +178,11 @@ class Journal:
         self._open[key] = opened
         if self._stored:
             opened.record = self._stored.pop(key, None)
-        drift = self._drift
+        drift = self.drift
         if drift is not None:
             drift.asked.append(key)
             if drift.skipped and self.difference is None:
-                self.difference = drift.ask(key, self._is_new(key), self.seq)
+                self.difference = drift.ask(key, self.is_new(key), self.seq)
         if self._fresh is not None:
             self._fresh.append(opened)
 
@@ -230,6 +231,8 @@ class Journal:
             opened.settle(record)
         except MisfitError as misfit:
             self.difference = str(misfit)
+            self.drift = self.drift or Drift()
+            self.drift.rival = record.key
 
     def _deliver_other(self, record: StepRecord) -> None:
         if record.key == CANCEL_KEY:
@@ -250,21 +253,22 @@ class Journal:
         self._ahead = ()
         self._recorded = None
         self._loop.replaying = False
-        if self._drift is not None and not self._drift.skipped:
-            self._drift = None
+        if self.drift is not None and not self.drift.skipped and self.difference is None:
+            self.drift = None
 
     def _skip(self, record: StepRecord) -> None:
-        if self._drift is None:
-            self._drift = Drift()
-        found = self._drift.skip(record, (key for key in self._open if self._is_new(key)))
+        if self.drift is None:
+            self.drift = Drift()
+        found = self.drift.skip(record, (key for key in self._open if self.is_new(key)))
         self.difference = self.difference or found
 
-    def _is_new(self, key: str) -> bool:
+    def is_new(self, key: str) -> bool:
+        """Whether an open command has no record of its own."""
         return self._open[key].record is None and not self.is_recorded(key)
 
     def unasked(self) -> list[str]:
         """What is recorded and the code did not ask for, in words (E10)."""
-        skipped = () if self._drift is None else self._drift.skipped.values()
+        skipped = () if self.drift is None else self.drift.skipped.values()
         return [
             f"{record.key!r}, {state} ({record.status}), is no longer asked for by the code"
             for records, state in ((skipped, "recorded"), (self._stored.values(), "stored as open"))

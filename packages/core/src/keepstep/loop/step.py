@@ -27,6 +27,7 @@ from keepstep.loop.opened import DoOptions, Opened, OpenedDo, OpenedSleep, Opene
 from keepstep.model.codec import PLAIN
 from keepstep.model.duration import describe_ms, duration_ms, instant_ms, to_datetime
 from keepstep.model.ids import check_event_type, check_name
+from keepstep.model.recorded import storable
 from keepstep.model.retry import Retry, timeout_in
 from keepstep.model.status import StepKind
 
@@ -280,9 +281,8 @@ class BodyLog:
         if not isinstance(message, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UsageError(f"step.log.{level} takes a text, and data as keyword arguments; not {message!r}")
         limit = self._journal.limits.payload_bytes_max
-        self._journal.log(
-            level, message, PLAIN.encode(data, limit, f"the data of step.log.{level}") if data else None
-        )
+        encoded = PLAIN.encode(data, limit, f"the data of step.log.{level}") if data else None
+        self._journal.log(level, storable(message), encoded)  # what a page says may never end a run
 
 
 class _Decorator:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from keepstep.model.codec import Codec
 from keepstep.model.outcome import ErrorInfo
@@ -16,8 +16,7 @@ from keepstep.model.retry import Retry
 from keepstep.model.status import StepKind
 
 
-@dataclass(frozen=True, slots=True)
-class DoCommand:
+class DoCommand(NamedTuple):
     """Call ``fn(*args, **kwargs)`` outside the workflow loop and record the result (A4, C1–C8).
 
     Attributes:
@@ -47,8 +46,7 @@ class DoCommand:
     record: StepRecord | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TimerCommand:
+class TimerCommand(NamedTuple):
     """Fire at ``due_at`` (D1). A stored deadline has won over a recomputed one already."""
 
     key: str
@@ -58,8 +56,7 @@ class TimerCommand:
     record: StepRecord | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WaitCommand:
+class WaitCommand(NamedTuple):
     """Take the oldest unconsumed event of ``event_type`` accepted at or before ``due_at`` (D4)."""
 
     key: str
@@ -100,18 +97,41 @@ class Continued:
     params: str
 
 
+class Place(NamedTuple):
+    """A line of a body's source."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}, in {self.function}"
+
+
 @dataclass(frozen=True, slots=True)
 class Contradicted:
-    """The code does not fit the records (E10): the run is parked, not failed. ``difference`` is readable."""
+    """The code does not fit the records (E10): the run is parked, not failed.
+
+    Attributes:
+        difference: what the records hold and what the code asks for, in words.
+        place: the line at which the body stands; None when it did not begin.
+    """
 
     difference: str
+    place: Place | None = None
+
+    @property
+    def told(self) -> str:
+        """The difference and where the body stands."""
+        return (
+            self.difference if self.place is None else f"{self.difference}. The body stands at {self.place}"
+        )
 
 
 BodyOutcome = Returned | Raised | Cancelled | Continued | Contradicted
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(NamedTuple):
     """One call of ``step.log``. ``number`` counts from 1 in the run; ``replayed`` lines are stored already."""
 
     number: int

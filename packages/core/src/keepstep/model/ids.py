@@ -146,6 +146,7 @@ def parse_key(key: str) -> KeyParts:
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32: no letter that reads like a digit or another letter."""
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _ID_GROUPS = 5
 INSTANCE_ID_BITS = _ID_GROUPS * 4 * 5
 """Random bits that :func:`new_instance_id` uses."""
@@ -157,8 +158,12 @@ def new_instance_id(draw: int) -> str:
     Args:
         draw: at least ``INSTANCE_ID_BITS`` (100) random bits; more are ignored.
     """
-    digits = "".join(_ALPHABET[(draw >> shift) & 31] for shift in range(INSTANCE_ID_BITS - 5, -1, -5))
-    return "-".join(digits[start : start + 4] for start in range(0, len(digits), 4))
+    return "-".join(
+        [
+            _PAIRS[(draw >> shift + 10) & 1023] + _PAIRS[(draw >> shift) & 1023]
+            for shift in range(INSTANCE_ID_BITS - 20, -1, -20)
+        ]
+    )
 
 
 class KeySource:

@@ -182,6 +182,27 @@ class TickResult:
 
 
 @dataclass(frozen=True, slots=True)
+class SinkView:
+    """One sink of changes, as ``app.changes`` shows it.
+
+    Attributes:
+        name: of the sink.
+        after: the number of the last change that it has taken.
+        behind: how many changes follow that one.
+        failures: in a row, since the last change that it took.
+        due_at: when it is tried again, or when the lease ends under which it is fed; None when neither.
+        error: of the last failure.
+    """
+
+    name: str
+    after: int
+    behind: int
+    failures: int
+    due_at: datetime | None
+    error: ErrorInfo | None
+
+
+@dataclass(frozen=True, slots=True)
 class HookView:
     """One triggered hook, as ``app.hooks`` shows it.
 

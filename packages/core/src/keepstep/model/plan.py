@@ -9,7 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from keepstep.model.records import EventRecord, LogRecord, RunRecord, StepRecord, TaskRecord
+from keepstep.model.records import (
+    ChangeRecord,
+    EventRecord,
+    LogRecord,
+    RunRecord,
+    StepRecord,
+    TaskRecord,
+)
 from keepstep.model.status import Status
 
 
@@ -65,14 +72,13 @@ class Consumed(NamedTuple):
     """The wait's step key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Boundary:
+class Boundary(NamedTuple):
     """One run's writes and the guard under which they hold (B1, B3, B6).
 
     Attributes:
         run_id: the run.
         fence: the task's fence as claimed (leased), or as read (optimistic: the write raises it by one).
-        wake_seq: compared when not None; every end but :class:`Hold` compares it (B6).
+        wake_seq: compared when not None; every end but :class:`Hold` compares it (B6), and so does a wait that timed out (D4).
         version: the run row's version as read; compared when the end changes the run row.
         at: loop time of the boundary, for ``updated_at`` and ``completed_at``.
         steps: appended, or replacing an open row of the same key. A row that is resolved is never replaced (C2).
@@ -81,6 +87,7 @@ class Boundary:
         end: what becomes of the run.
         started_at: stored as the run's start if it has none yet (an optimistic tick's first boundary; a claim
             stores it otherwise).
+        changes: change events that are subscribed (F3).
     """
 
     run_id: int
@@ -93,6 +100,7 @@ class Boundary:
     logs: tuple[LogRecord, ...] = ()
     end: End = Hold()
     started_at: int | None = None
+    changes: tuple[ChangeRecord, ...] = ()
 
 
 class Creation(NamedTuple):
@@ -103,6 +111,8 @@ class Creation(NamedTuple):
 
     run: RunRecord
     task: TaskRecord
+    changes: tuple[ChangeRecord, ...] = ()
+    """Change events that are subscribed (F3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +128,7 @@ class Steering:
         steps: rows to insert for ``creation`` (restart from a step), or to put in place of dropped ones.
         drop_from_seq: delete this run's step rows that are open or have a ``seq`` at or above this.
         event: an event to insert; its ``id`` is assigned by the store.
+        changes: change events that are subscribed (F3).
     """
 
     run_id: int
@@ -129,3 +140,4 @@ class Steering:
     steps: tuple[StepRecord, ...] = ()
     drop_from_seq: int | None = None
     event: EventRecord | None = None
+    changes: tuple[ChangeRecord, ...] = ()

@@ -1,4 +1,4 @@
-"""How errors stand in rows (``run.error``, ``run_step.error``): JSON of :class:`ErrorInfo`, and back."""
+"""How errors stand in rows (``run.error``, ``run_step.error``): JSON of :class:`ErrorInfo`, and back; and any text."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def error_text(info: ErrorInfo) -> str:
 def read_error(text: str) -> ErrorInfo:
     """Decode what :func:`error_text` wrote."""
     return ErrorInfo(**json.loads(text))
+
+
+def storable(text: str) -> str:
+    """The text as any database takes it: a lone surrogate becomes ``?``, a NUL the replacement character."""
+    return _clean(text).replace("\x00", "\ufffd")
 
 
 def _clean(text: str) -> str:

@@ -134,6 +134,42 @@ class HookRecord(NamedTuple):
     """JSON of the W3C trace context of the code that triggered it."""
 
 
+class ChangeRecord(NamedTuple):
+    """One change event as it is written (table ``change``, but for what the store assigns): see F3."""
+
+    run_id: int
+    version: int
+    """Of the run's row: together with ``seq`` and ``kind`` it names the change of a run."""
+    seq: int
+    """Of the resolution that it tells of; 0 for the run's own life."""
+    kind: str
+    """A :class:`~keepstep.model.change.ChangeKind`."""
+    workflow: str
+    instance_id: str
+    run_number: int
+    at: int
+    step_key: str | None
+    attempt: int | None
+    event_type: str | None
+    duration_ms: int | None
+
+
+class SinkRecord(NamedTuple):
+    """How far one sink of change events has come (table ``change_sink``)."""
+
+    name: str
+    after: int
+    """``pub_seq`` of the last change that it has taken."""
+    fence: int
+    """Rises with each claim."""
+    run_at: int | None
+    """Not before this instant: while it is fed, when the lease of that ends; after a failure, the next attempt."""
+    attempt: int
+    """Failures in a row."""
+    error: str | None
+    """JSON of :class:`~keepstep.model.outcome.ErrorInfo`: of the last failure."""
+
+
 class RunnerRecord(NamedTuple):
     """One runner (table ``runner``): its lease covers every task it owns (B2)."""
 

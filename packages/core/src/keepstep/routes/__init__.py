@@ -9,11 +9,13 @@ the OpenAPI document is written. No verb, no SQL and no decision may live here.
     problems.py    errors as answers
     endpoints.py   what each operation does
     operations.py  the table of operations
+    fragments.py   the routes of mounted fragments, as entries of that table
     openapi.py     the table as a document
     asgi.py        the application
 """
 
-from keepstep.routes.access import Access, Kind
+from keepstep.model.access import Kind
+from keepstep.routes.access import Access
 from keepstep.routes.asgi import RouteOptions, Routes
 
 __all__ = ["Access", "Kind", "RouteOptions", "Routes"]

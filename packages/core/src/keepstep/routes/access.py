@@ -5,25 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TypeAlias
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from keepstep.errors import ForbiddenError, UsageError
-
-
-class Kind(StrEnum):
-    """The kinds of operations that a host may allow."""
-
-    READ = "read"
-    CREATE = "create"
-    MANAGE = "manage"
-    """Pause, resume, terminate, cancel, restart, retry."""
-    SEND_EVENT = "send_event"
-    TICK = "tick"
-    STREAM = "stream"
+from keepstep.model.access import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +22,13 @@ class Access:
         kind: what is to be done.
         workflow: the workflow's name as the path says it, or None; it need not exist.
         instance_id: likewise the instance's id.
+        fragment: the name of the mounted fragment whose route it is, or None.
     """
 
     kind: Kind
     workflow: str | None = None
     instance_id: str | None = None
+    fragment: str | None = None
 
 
 Check: TypeAlias = Callable[[Request, Access], bool | Awaitable[bool]]

@@ -16,10 +16,12 @@ from starlette.websockets import WebSocketClose
 
 from keepstep.client import wire
 from keepstep.errors import UsageError
+from keepstep.model.access import Kind
 from keepstep.model.duration import duration_ms
 from keepstep.routes import openapi
 from keepstep.routes.access import Access, Authorize, Gate
 from keepstep.routes.endpoints import Call, Served
+from keepstep.routes.fragments import operations_of
 from keepstep.routes.incoming import Bounded, check_length, read_body, read_query
 from keepstep.routes.operations import OPERATIONS, TICK, AnyOperation
 from keepstep.routes.problems import answer_error
@@ -73,7 +75,9 @@ class Routes:
         self._most = most
         self._wait_ms = min(duration_ms(wait_max, "wait_max"), wire.WAIT_MS_MAX)
         self._prefix = prefix
-        self.operations = (*OPERATIONS, TICK) if tick else OPERATIONS
+        ticks = (TICK,) if tick else ()
+        self.operations = (*OPERATIONS, *ticks, *operations_of(served.mounts))
+        self._document: dict[str, Any] | None = None
         self._routes = [
             (Route(prefix + each.path, _unused, methods=[each.method]), each) for each in self.operations
         ]
@@ -92,7 +96,9 @@ class Routes:
 
     def document(self, server: str = "") -> dict[str, Any]:
         """Write the OpenAPI document; ``server`` is where the paths begin."""
-        return openapi.document(self.operations, self._prefix, server)
+        if self._document is None:
+            self._document = openapi.document(self.operations, self._prefix)
+        return {**self._document, "servers": [{"url": server or "/"}]}
 
     async def _answer(self, request: Request) -> Response:
         try:
@@ -100,9 +106,8 @@ class Routes:
             if operation is None:
                 return Response(status_code=204, headers={"allow": ", ".join(self._allowed(request))})
             check_length(request, self._most)
-            name, instance_id = (request.path_params.get(each) for each in ("name", "id"))
             for kind in operation.kinds:
-                await self._gate.ask(request, Access(kind, name, instance_id))
+                await self._gate.ask(request, _access(kind, operation, request))
             return await self._do(operation, request)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
@@ -156,6 +161,12 @@ class Routes:
         else:
             async with self._served.running():
                 yield
+
+
+def _access(kind: Kind, operation: AnyOperation, request: Request) -> Access:
+    if operation.fragment is not None:  # what its path names is its own affair
+        return Access(kind, fragment=operation.fragment)
+    return Access(kind, request.path_params.get("name"), request.path_params.get("id"))
 
 
 async def _unused(request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -18,6 +18,7 @@ from keepstep.client.mint import Mint
 from keepstep.client.ports import Port
 from keepstep.client.verbs import LIVE_NO_MORE, BindingVerbs, InstanceVerbs, Transact
 from keepstep.errors import ResultTimeoutError, WorkflowNotFoundError
+from keepstep.fragment.mount import FragmentMount
 from keepstep.model.codec import Codec
 from keepstep.model.outcome import InstanceStatus, TickResult
 from keepstep.model.status import Status
@@ -41,6 +42,7 @@ class Served:
         tick: does what is due.
         running: starts the app, and stops it in the end.
         started: whether somebody has started it.
+        mounts: its fragments.
     """
 
     registry: Registry
@@ -49,6 +51,7 @@ class Served:
     tick: Callable[[int | None], Awaitable[TickResult]]
     running: Callable[[], AbstractAsyncContextManager[Any]]
     started: Callable[[], bool]
+    mounts: Sequence[FragmentMount] = ()
 
 
 class Reply(NamedTuple):

@@ -21,13 +21,12 @@ _PATH_PARAMETERS = {"name": wire.WorkflowName, "id": wire.InstanceId}
 Schemas = Mapping[tuple[type[BaseModel], Literal["validation", "serialization"]], dict[str, Any]]
 
 
-def document(operations: Sequence[AnyOperation], prefix: str, server: str) -> dict[str, Any]:
-    """Write the document.
+def document(operations: Sequence[AnyOperation], prefix: str) -> dict[str, Any]:
+    """Write the document, but for its ``servers``.
 
     Args:
         operations: what is offered.
         prefix: of every path.
-        server: where the paths begin.
     """
     schemas, definitions = _schemas(operations)
     parameters = {each.query: _query_parameters(each.query, definitions) for each in operations}
@@ -45,7 +44,6 @@ def document(operations: Sequence[AnyOperation], prefix: str, server: str) -> di
             "version": version("keepstep"),
             "description": "Begin workflows, watch them, steer them. Refusals are problems (RFC 9457) with a stable code.",
         },
-        "servers": [{"url": server or "/"}],
         "paths": paths,
         "components": {"schemas": definitions},
     }
@@ -75,7 +73,7 @@ def _operation(operation: AnyOperation, schemas: Schemas, query: Sequence[dict[s
         },
     }
     if operation.takes_body:
-        required = any(field.is_required() for field in operation.body.model_fields.values())
+        required = any(each.is_required() for each in operation.body.model_fields.values())
         content = {"application/json": {"schema": schemas[operation.body, "validation"]}}
         described["requestBody"] = {"required": required, "content": content}
     refused = schemas[wire.Problem, "serialization"]
@@ -87,9 +85,11 @@ def _operation(operation: AnyOperation, schemas: Schemas, query: Sequence[dict[s
 def _refusals(operation: AnyOperation) -> list[int]:
     """Every status with which this operation may refuse."""
     found = {401, 403, 500, 503}
-    if "{name}" in operation.path:
+    if operation.fragment is not None:
+        found |= {400, 404, 422}
+    elif "{name}" in operation.path:
         found.add(404)
-    if "{id}" in operation.path or operation.query is not wire.NoQuery:
+    if "/instances/{id}" in operation.path or operation.query is not wire.NoQuery:
         found.add(400)
     if operation.query is not wire.NoQuery:
         found.add(422)
@@ -105,6 +105,7 @@ def _response(status: int, media: str, schema: dict[str, Any]) -> dict[str, Any]
 
 
 def _path_parameters(operation: AnyOperation) -> list[dict[str, Any]]:
+    known = _PATH_PARAMETERS if operation.fragment is None else operation.parameters
     return [
         {
             "name": name,
@@ -112,17 +113,19 @@ def _path_parameters(operation: AnyOperation) -> list[dict[str, Any]]:
             "required": True,
             "schema": TypeAdapter(annotation).json_schema(),
         }
-        for name, annotation in _PATH_PARAMETERS.items()
+        for name, annotation in known.items()
         if f"{{{name}}}" in operation.path
     ]
 
 
 def _query_parameters(model: type[wire.Query], definitions: Mapping[str, Any]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
+    needed = definitions[model.__name__].get("required", ())
     for name, property_ in definitions[model.__name__].get("properties", {}).items():
         schema = _without_null({key: held for key, held in property_.items() if key not in _ABOUT})
         about = {key: property_[key] for key in ("description",) if key in property_}
-        found.append({"name": name, "in": "query", "required": False, "schema": schema, **about})
+        required = name in needed
+        found.append({"name": name, "in": "query", "required": required, "schema": schema, **about})
     return found
 
 

@@ -6,14 +6,14 @@ Requests are routed by it, and the OpenAPI document is written from it: what is 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
 from keepstep.client import wire
+from keepstep.model.access import Kind
 from keepstep.routes import endpoints
-from keepstep.routes.access import Kind
 from keepstep.routes.endpoints import Call, Reply
 
 B = TypeVar("B", bound=wire.Body)
@@ -36,7 +36,9 @@ class Operation(Generic[B, Q]):
         answers: the model of each status of success.
         body: what it takes.
         query: what its query says.
-        conflicts: whether an instance may be in a state that refuses it.
+        conflicts: whether something may be in a state that refuses it.
+        fragment: the name of the mounted fragment whose route it is, or None.
+        parameters: the types of what a fragment's path names.
     """
 
     method: str
@@ -47,6 +49,8 @@ class Operation(Generic[B, Q]):
     body: type[B]
     query: type[Q]
     conflicts: bool = False
+    fragment: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def id(self) -> str:
@@ -56,7 +60,7 @@ class Operation(Generic[B, Q]):
     @property
     def takes_body(self) -> bool:
         """Whether it has a body at all."""
-        return self.method == "POST"
+        return self.method in {"POST", "PUT", "PATCH"}
 
 
 AnyOperation = Operation[Any, Any]

@@ -22,6 +22,7 @@ from keepstep.errors import (
     InvalidInputError,
     KeepstepError,
     PayloadTooLargeError,
+    RefusedError,
     SerializationError,
     StateError,
     StoreConflictError,
@@ -64,6 +65,8 @@ def answer_error(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         code = _CODES.get(error.status_code, "HTTP_ERROR")
         return problem(error.status_code, code, error.detail, error.headers)
+    if isinstance(error, RefusedError):
+        return problem(error.status, error.refusal, str(error))
     status = next((STATUSES[each] for each in STATUSES if isinstance(error, each)), 500)
     if status < 500:
         assert isinstance(error, KeepstepError)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from keepstep.authoring.definition import WorkflowDefinition
 from keepstep.errors import InstanceAlreadyExistsError
+from keepstep.kernel.changes import Wanted, tell_creation
 from keepstep.kernel.create import plan_create
 from keepstep.model.ids import check_instance_id
 from keepstep.model.limits import Limits
@@ -26,10 +27,13 @@ class NewInstance(NamedTuple):
     instance_id: str
     run_id: int
     params: str
+    changes: Wanted = frozenset()
+    """What is published of it (F3)."""
 
     def planned(self, now: int) -> Creation:
         """Plan its first run, due at ``now`` (ms)."""
-        return plan_create(self.workflow, self.version, self.instance_id, self.run_id, self.params, now)
+        creation = plan_create(self.workflow, self.version, self.instance_id, self.run_id, self.params, now)
+        return tell_creation(self.changes, creation) if self.changes else creation
 
 
 def read_params(definition: WorkflowDefinition[Any, Any], params: Any, limits: Limits) -> str:
@@ -65,9 +69,8 @@ def read_new(
         WorkflowParamsError, SerializationError, PayloadTooLargeError: as :func:`read_params`.
     """
     checked = check_instance_id(instance_id, limits)
-    return NewInstance(
-        definition.name, definition.version, checked, run_id, read_params(definition, params, limits)
-    )
+    encoded = read_params(definition, params, limits)
+    return NewInstance(definition.name, definition.version, checked, run_id, encoded, definition.changes)
 
 
 def without_repeats(items: Sequence[NewInstance]) -> list[NewInstance]:

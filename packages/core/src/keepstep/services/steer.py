@@ -10,8 +10,10 @@ from collections.abc import Callable, Collection, Sequence
 
 from keepstep.errors import InstanceStateError, StoreConflictError
 from keepstep.kernel import again, lifecycle
+from keepstep.kernel.changes import NOTHING, Wanted, tell_steering
 from keepstep.kernel.refusals import subject
 from keepstep.model.plan import Steering
+from keepstep.model.recorded import storable
 from keepstep.model.records import StepRecord
 from keepstep.model.status import Status
 from keepstep.services.create import NewInstance, create
@@ -26,38 +28,51 @@ READS_MAX = 16
 Plan = Callable[[Snapshot], Steering | None]
 
 
-def pause(dialect: DialectName, target: Target) -> Script[Done[None]]:
+def pause(dialect: DialectName, target: Target, wanted: Wanted = NOTHING) -> Script[Done[None]]:
     """Pause the instance (E3).
 
     Raises:
         InstanceNotFoundError: there is no such instance.
         InstanceTerminalError: it has ended.
     """
-    return _steer(dialect, target, "paused", lambda now: lifecycle.plan_pause(now.run, now.task, now.now))
+    return _steer(
+        dialect, target, "paused", wanted, lambda now: lifecycle.plan_pause(now.run, now.task, now.now)
+    )
 
 
-def resume(dialect: DialectName, target: Target) -> Script[Done[None]]:
+def resume(dialect: DialectName, target: Target, wanted: Wanted = NOTHING) -> Script[Done[None]]:
     """Resume a paused instance, or withdraw a pending pause; else nothing (E4).
 
     Raises:
         InstanceNotFoundError: there is no such instance.
     """
-    return _steer(dialect, target, "resumed", lambda now: lifecycle.plan_resume(now.run, now.task, now.now))
+    return _steer(
+        dialect, target, "resumed", wanted, lambda now: lifecycle.plan_resume(now.run, now.task, now.now)
+    )
 
 
-def cancel(dialect: DialectName, target: Target, reason: str | None) -> Script[Done[None]]:
+def cancel(
+    dialect: DialectName, target: Target, reason: str | None, wanted: Wanted = NOTHING
+) -> Script[Done[None]]:
     """Ask the body to end (E5); a repeat is a no-op.
 
     Raises:
         InstanceNotFoundError: there is no such instance.
         InstanceTerminalError: it has ended.
     """
+    stored = None if reason is None else storable(reason)
     return _steer(
-        dialect, target, "cancelled", lambda now: lifecycle.plan_cancel(now.run, now.task, reason, now.now)
+        dialect,
+        target,
+        "cancelled",
+        wanted,
+        lambda now: lifecycle.plan_cancel(now.run, now.task, stored, now.now),
     )
 
 
-def terminate(dialect: DialectName, target: Target, reason: str | None) -> Script[Done[None]]:
+def terminate(
+    dialect: DialectName, target: Target, reason: str | None, wanted: Wanted = NOTHING
+) -> Script[Done[None]]:
     """End the instance at once, for good (E5).
 
     Raises:
@@ -68,12 +83,19 @@ def terminate(dialect: DialectName, target: Target, reason: str | None) -> Scrip
         dialect,
         target,
         "terminated",
+        wanted,
         lambda now: lifecycle.plan_terminate(now.run, now.task, reason, now.now),
     )
 
 
 def restart(
-    dialect: DialectName, target: Target, new_run_id: int, params: str | None, from_step: str | None
+    dialect: DialectName,
+    target: Target,
+    new_run_id: int,
+    params: str | None,
+    from_step: str | None,
+    *,
+    wanted: Wanted = NOTHING,
 ) -> Script[Done[None]]:
     """Begin the instance's next run (E6).
 
@@ -83,6 +105,7 @@ def restart(
         new_run_id: a fresh internal key.
         params: encoded params of the next run; None = the same again.
         from_step: the first step to execute again; None = from the beginning.
+        wanted: the kinds of changes that are published (F3).
 
     Raises:
         InstanceNotFoundError: there is no such instance.
@@ -93,17 +116,19 @@ def restart(
             dialect,
             target,
             "restarted",
+            wanted,
             lambda now: again.plan_restart(now.run, now.task, new_run_id, params, now.now),
         )
     return _steer_by_steps(
         dialect,
         target,
         "restarted",
+        wanted,
         lambda now, steps: again.plan_restart_from(now.run, now.task, new_run_id, steps, from_step, now.now),
     )
 
 
-def retry_failed_step(dialect: DialectName, target: Target) -> Script[Done[None]]:
+def retry_failed_step(dialect: DialectName, target: Target, wanted: Wanted = NOTHING) -> Script[Done[None]]:
     """Re-open the failed step of an errored run in place (E6).
 
     Raises:
@@ -114,6 +139,7 @@ def retry_failed_step(dialect: DialectName, target: Target) -> Script[Done[None]
         dialect,
         target,
         "retried",
+        wanted,
         lambda now, steps: again.plan_retry_failed_step(now.run, now.task, steps, now.now),
     )
 
@@ -127,6 +153,7 @@ def restart_or_create(
     first: Callable[[], NewInstance],
     if_status_in: Collection[Status],
     if_run: int | None,
+    wanted: Wanted = NOTHING,
 ) -> Script[Done[None]]:
     """Create the instance, or begin its next run if it stands as asked; decided and done in one transaction (E6).
 
@@ -138,6 +165,7 @@ def restart_or_create(
         first: the first run, asked for if there is no instance.
         if_status_in: statuses in which an instance that exists is restarted.
         if_run: the run number that an instance that exists must have; None = any.
+        wanted: the kinds of changes that are published (F3); so below.
 
     Raises:
         InstanceStateError: the instance is in another status or run; nothing was written.
@@ -150,7 +178,8 @@ def restart_or_create(
                 return Done(None, created.touched)
             continue
         _check_restartable(now, if_status_in, if_run)
-        steering = again.plan_restart(now.run, now.task, run_id, params, now.now)
+        planned = again.plan_restart(now.run, now.task, run_id, params, now.now)
+        steering = tell_steering(wanted, now.run, planned)
         if (yield from apply_steering(dialect, steering)):
             return Done(None, touched_by(steering))
     raise keeps_moving(target)
@@ -171,7 +200,7 @@ def _check_restartable(now: Snapshot, if_status_in: Collection[Status], if_run: 
         )
 
 
-def _steer(dialect: DialectName, target: Target, done: str, plan: Plan) -> Script[Done[None]]:
+def _steer(dialect: DialectName, target: Target, done: str, wanted: Wanted, plan: Plan) -> Script[Done[None]]:
     for _ in range(READS_MAX):
         now = yield from read_instance(*target, lock=True)
         if now is None:
@@ -179,6 +208,7 @@ def _steer(dialect: DialectName, target: Target, done: str, plan: Plan) -> Scrip
         steering = plan(now)
         if steering is None:
             return Done(None)
+        steering = tell_steering(wanted, now.run, steering)
         if (yield from apply_steering(dialect, steering)):
             return Done(None, touched_by(steering))
     raise keeps_moving(target)
@@ -188,6 +218,7 @@ def _steer_by_steps(
     dialect: DialectName,
     target: Target,
     done: str,
+    wanted: Wanted,
     plan: Callable[[Snapshot, Sequence[StepRecord]], Steering],
 ) -> Script[Done[None]]:
     for _ in range(READS_MAX):
@@ -195,7 +226,7 @@ def _steer_by_steps(
         if now is None:
             raise not_found(target, f"it cannot be {done}")
         steps = yield from load_steps(dialect, [now.run.id])
-        steering = plan(now, steps.get(now.run.id, []))
+        steering = tell_steering(wanted, now.run, plan(now, steps.get(now.run.id, [])))
         if (yield from apply_steering(dialect, steering)):
             return Done(None, touched_by(steering))
     raise keeps_moving(target)

@@ -44,6 +44,27 @@ def after_commit(target: object, callback: Callback) -> None:
     hook.add(callback)
 
 
+def ends_elsewhere(target: object, on_commit: Callable[[Callback], object]) -> None:
+    """Have others say when the transaction on ``target`` has committed, because SQLAlchemy does not end it.
+
+    Args:
+        target: the host's connection or session, sync or async.
+        on_commit: takes a callback, and calls it after the commit; never after a rollback.
+
+    Raises:
+        UsageError: ``target`` is no SQLAlchemy connection or session.
+    """
+    _HOOKS[sync_target(target)] = _ForeignHook(on_commit)
+
+
+class _ForeignHook:
+    def __init__(self, on_commit: Callable[[Callback], object]) -> None:
+        self._on_commit = on_commit
+
+    def add(self, callback: Callback) -> None:
+        self._on_commit(callback)
+
+
 class _Pending:
     """Callbacks of one transaction, and how many there were when each open savepoint began."""
 
@@ -151,7 +172,7 @@ class _ConnectionHook:
         self._pending.roll_back(name)
 
 
-_HOOKS: WeakKeyDictionary[SyncTarget, _SessionHook | _ConnectionHook] = WeakKeyDictionary()
+_HOOKS: WeakKeyDictionary[SyncTarget, _SessionHook | _ConnectionHook | _ForeignHook] = WeakKeyDictionary()
 _WATCHED: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
 _ARMED: dict[int, Callback] = {}
 """By the driver's connection: what to call when that goes back to its pool."""

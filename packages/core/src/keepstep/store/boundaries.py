@@ -14,16 +14,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, assert_never
 
-from sqlalchemy import BigInteger, bindparam, column, false, func, null, select
+from sqlalchemy import BigInteger, bindparam, column, false, func, null, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from keepstep.model.plan import Boundary, ContinueAsNew, Creation, Finish, Hold, Park, Pause, Release
 from keepstep.model.status import Priority, Status
 from keepstep.store import boundaries_pg
+from keepstep.store.changes import ADD_CHANGE
 from keepstep.store.group import GroupResult
 from keepstep.store.runs import ADD_RUN, DROP_TASK, PUT_TASK, insert_creations
 from keepstep.store.script import Call, Script
-from keepstep.store.statement import DialectName, Statement, db_now, fixed, ids
+from keepstep.store.statement import IDLE_MAX, DialectName, Statement, db_now, fixed, ids
 from keepstep.store.tables import event, log, run, run_step, runner, task
 
 _step = insert(run_step)
@@ -106,6 +107,10 @@ SUPERSEDE_RUN = Statement(_FINISH.values(latest=false()), "supersede run", _FINI
 _GUARD_TASK = select(task.c.owner, task.c.fence, task.c.wake_seq, runner.c.locked_until, db_now()).where(
     task.c.run_id == bindparam("run")
 )
+STAY_AWAKE = Statement(
+    text(f"SELECT set_config('idle_in_transaction_session_timeout', '{IDLE_MAX}', true)"), "stay awake"
+)
+"""From here to its end a transaction on PostgreSQL must not stand still: it may be a host's, with settings of its own."""
 LOCK_EPOCH = Statement(
     select(runner.c.epoch)
     .where(runner.c.id == bindparam("runner"))
@@ -121,6 +126,16 @@ RAISE_FENCE = Statement(
     task.update().where(task.c.run_id == bindparam("run")).values(fence=task.c.fence + fixed(1)),
     "raise fence",
 )
+
+LATER_STEP = Statement(
+    select(run_step.c.seq)
+    .where(run_step.c.run_id == bindparam("run"), run_step.c.seq >= bindparam("from_seq"))
+    .order_by(run_step.c.seq)
+    .limit(fixed(1))
+    .offset(fixed(0)),
+    "find a later step",
+)
+"""Whether the holder of an expired lease recorded results after a tick had read the run: that raises no guard."""
 
 START_RUN = Statement(
     run.update()
@@ -166,15 +181,17 @@ def commit_group(
     return GroupResult(frozenset(kept), epoch_held=True)
 
 
-def commit_leased(dialect: DialectName, runner_id: int, epoch: int, boundary: Boundary) -> Script[bool]:  # noqa: ARG001  # scripts are called alike
+def commit_leased(dialect: DialectName, runner_id: int, epoch: int, boundary: Boundary) -> Script[bool]:
     """Write one boundary in a transaction that also holds a user's writes (C8); False means roll it back.
 
     Args:
-        dialect: which database; both take the same statements.
+        dialect: which database.
         runner_id: the runner that holds the run.
         epoch: its epoch as registered.
         boundary: what to write.
     """
+    if dialect == "postgresql":
+        yield Call(STAY_AWAKE)
     found = yield Call(LOCK_EPOCH, {"runner": runner_id})
     if not found or found[0][0] != epoch:
         return False
@@ -187,16 +204,18 @@ def commit_leased(dialect: DialectName, runner_id: int, epoch: int, boundary: Bo
     return True
 
 
-def commit_optimistic(dialect: DialectName, boundary: Boundary) -> Script[bool]:  # noqa: ARG001  # scripts are called alike
+def commit_optimistic(dialect: DialectName, boundary: Boundary) -> Script[bool]:
     """Write one boundary without a lease (B9): nobody may hold the run, or its holder's lease has expired.
 
     Raises the fence, so that whoever read the same state, or held the run before, loses (B3).
 
     Args:
-        dialect: which database; both take the same statements.
+        dialect: which database.
         boundary: what to write; its end gives the run back (never :class:`Hold`).
     """
     assert not isinstance(boundary.end, Hold), "an optimistic tick cannot keep its run: use Release"
+    if dialect == "postgresql":
+        yield Call(STAY_AWAKE)
     found = yield Call(LOCK_TASK, {"run": boundary.run_id})
     if not found:
         return False
@@ -204,6 +223,8 @@ def commit_optimistic(dialect: DialectName, boundary: Boundary) -> Script[bool]:
     if owner is not None and locked_until is not None and locked_until >= now:
         return False
     if not _fits(boundary, fence, wake_seq) or not (yield from _lock_version(boundary)):
+        return False
+    if owner is not None and (yield from _is_further(boundary)):
         return False
     yield Call(RAISE_FENCE, {"run": boundary.run_id})
     if boundary.started_at is not None:
@@ -245,6 +266,12 @@ def _lock_version(boundary: Boundary) -> Script[bool]:
     return bool(found) and found[0][0] == boundary.version
 
 
+def _is_further(boundary: Boundary) -> Script[bool]:
+    """Whether results are stored in the place of the boundary's own."""
+    first = min((step.seq for step in boundary.steps if step.seq is not None), default=None)
+    return first is not None and bool((yield Call(LATER_STEP, {"run": boundary.run_id, "from_seq": first})))
+
+
 def _write(boundaries: Sequence[Boundary]) -> Script[None]:
     """Write what the boundaries contain; their guards hold."""
     steps = [step for each in boundaries for step in each.steps]
@@ -257,6 +284,9 @@ def _write(boundaries: Sequence[Boundary]) -> Script[None]:
     if logs:
         yield Call(APPEND_LOG, logs)
     yield from _write_ends([each for each in boundaries if type(each.end) is not Hold])
+    changes = [told for each in boundaries for told in each.changes]
+    if changes:
+        yield Call(ADD_CHANGE, changes)
 
 
 def _write_ends(boundaries: Iterable[Boundary]) -> Script[None]:

@@ -87,6 +87,8 @@ def _parts(
             for taken in each.consumed
         ],
         "log": [(index, *line) for index, each in enumerate(ordered, 1) for line in each.logs],
+        "change": [(index, *told) for index, each in enumerate(ordered, 1) for told in each.changes],
+        "begun": [told for each in creations for told in each.changes],
         # The order of unique keys is the same in every process: two groups cannot wait for each other.
         "creation": [(*new.run, *new.task[2:]) for new in sorted(creations, key=_instance)],
         **_ended(ends, len(holds) + 1),

@@ -1,9 +1,10 @@
-"""Claims and leases: who advances which run, and until when (B2, B4, B5, B7).
+"""Claims and leases: who advances which run, and until when (B2, B4, B5).
 
-A claim takes due tasks that nobody owns: resuming work first, then new runs, each by ``run_at``, so that both are one
-contiguous range of the partial index. The lease is the runner's one row; a claim never looks at it. When a lease has
-expired, :func:`rescue` raises the dead runner's epoch and makes its tasks claimable; the fences it raises stop whatever
-the dead one still sends. Locks are taken in one order everywhere: runner, task, run.
+A claim takes due tasks that nobody owns: resuming work first, then new runs. Within each, the workflows that have due
+tasks share the room alike, and each workflow's tasks go by ``run_at``: a share is one contiguous range of the partial
+index, and a queue of a hundred thousand holds nobody else back (decision 0018). The lease is the runner's one row,
+renewed however many tasks it covers. What becomes of them when it has expired is in ``rescue.py``. Locks are taken in one
+order everywhere: runner, task, run.
 
 Database time decides (``db_now``). When to look is the engine's business, what a run does is the kernel's.
 """
@@ -16,35 +17,31 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Integer,
-    Table,
     bindparam,
-    case,
     exists,
     func,
-    null,
     or_,
     select,
-    text,
 )
 
 from keepstep.model.records import RunnerRecord, RunRecord, TaskRecord
 from keepstep.model.status import Priority, Status
+from keepstep.store.claims_pg import CLAIM, NEXT_DUE_SINCE
 from keepstep.store.clock import read_now
 from keepstep.store.runs import run_record
 from keepstep.store.script import Call, Row, Script
 from keepstep.store.statement import (
-    DATABASE_CLOCK,
     DialectName,
     Statement,
     among,
     db_now,
+    each_of,
     fixed,
     ids,
     limited,
     names,
 )
-from keepstep.store.tables import IS_CLAIMABLE, IS_OWNED, run, run_step, runner, task
+from keepstep.store.tables import IS_CLAIMABLE, run, runner, task
 
 
 class Claimed(NamedTuple):
@@ -54,28 +51,33 @@ class Claimed(NamedTuple):
     run: RunRecord
 
 
+Since = Mapping[tuple[str, int], int]
+"""By workflow and priority: what is due before is claimed already, or waits for a look at everything (PostgreSQL)."""
+
+
 class Claims(NamedTuple):
-    """What a claim took; ``now`` is the database's time (B5)."""
+    """What a claim took.
+
+    Attributes:
+        now: the database's time (B5).
+        claimed: in order of priority and ``run_at``.
+        more: whether a workflow used up its share, so that more of it may be due.
+    """
 
     now: int
     claimed: list[Claimed]
+    more: bool
 
 
 _DUE = (
     IS_CLAIMABLE,
     task.c.priority == bindparam("priority"),
+    task.c.workflow == bindparam("workflow"),
     task.c.run_at <= select(db_now()).scalar_subquery(),  # read once: a range of the index, not a filter
-    among(task.c.workflow, names("workflows")),
 )
 _MY_LEASE = select(runner.c.epoch).where(runner.c.id == bindparam("runner")).scalar_subquery() == bindparam(
     "epoch"
 )
-_MAX_SEQ = func.coalesce(
-    select(func.max(run_step.c.seq)).where(run_step.c.run_id == task.c.run_id).scalar_subquery(), fixed(0)
-)
-_DUE_NOW = case((task.c.run_at < db_now(), task.c.run_at), else_=db_now())
-"""Due now, or since when it was due before."""
-
 _due_ids = limited(select(task.c.run_id).where(*_DUE).order_by(task.c.run_at))
 TAKE = Statement(
     task.update()
@@ -115,14 +117,32 @@ LOOK_EXPIRED = Statement(
 )
 
 
-def _first_due(priority: int) -> ColumnElement[Any]:
+_turn = each_of(names("workflows")).table_valued("value", name="turn")
+
+
+def _oldest(priority: int) -> ColumnElement[Any]:
+    """When the oldest unowned task of a turn's workflow falls due."""
     due = select(task.c.run_at).where(
-        IS_CLAIMABLE, task.c.priority == fixed(priority), among(task.c.workflow, names("workflows"))
+        IS_CLAIMABLE, task.c.priority == fixed(priority), task.c.workflow == _turn.c.value
     )
-    return due.order_by(task.c.run_at).limit(fixed(1)).offset(fixed(0)).scalar_subquery()
+    return due.order_by(task.c.run_at).limit(fixed(1)).offset(fixed(0)).correlate(_turn).scalar_subquery()
 
 
-_first_expiry = select(func.min(runner.c.locked_until)).where(exists().where(task.c.owner == runner.c.id))
+def _first_due(priority: int) -> ColumnElement[Any]:
+    return select(func.min(_oldest(priority))).select_from(_turn).scalar_subquery()
+
+
+LOOK_TURNS = Statement(
+    select(
+        _turn.c.value, _oldest(Priority.RESUME) <= db_now(), _oldest(Priority.NEW) <= db_now()
+    ).select_from(_turn),
+    "look whose turn it is",
+)
+"""The named workflows, and whether each has resuming work and new runs that are due."""
+
+_first_expiry = select(func.min(runner.c.locked_until)).where(
+    exists().where(task.c.owner == runner.c.id, among(task.c.workflow, names("workflows")))
+)
 NEXT_DUE = Statement(
     select(db_now(), _first_due(Priority.RESUME), _first_due(Priority.NEW), _first_expiry.scalar_subquery()),
     "next due",
@@ -153,98 +173,19 @@ RENEW = Statement(
 )
 OF_HOST = Statement(select(runner).where(runner.c.host == bindparam("host")), "runners of a host")
 
-_expired = select(runner.c.id).where(runner.c.locked_until < db_now())
-LOCK_EXPIRED = Statement(_expired.with_for_update(skip_locked=True), "lock expired runners")
-LOCK_RUNNERS = Statement(
-    select(runner.c.id, runner.c.epoch).where(among(runner.c.id, ids("runners"))).with_for_update(),
-    "lock runners",
-)
-RAISE_EPOCHS = Statement(
-    runner.update().where(among(runner.c.id, ids("runners"))).values(epoch=runner.c.epoch + fixed(1)),
-    "raise epochs",
-)
-DROP_RUNNERS = Statement(
-    runner.delete().where(among(runner.c.id, ids("runners")), ~exists().where(task.c.owner == runner.c.id)),
-    "drop runners",
-)
-LOCK_TASKS_OF = Statement(
-    limited(select(task.c.run_id).where(among(task.c.owner, ids("runners")))).with_for_update(),
-    "lock tasks of dead runners",
-)
-_FREE = task.update().values(owner=null(), priority=fixed(Priority.RESUME), run_at=_DUE_NOW)
-TAKE_OVER = Statement(
-    _FREE.where(among(task.c.run_id, ids("run_ids"))).values(
-        fence=task.c.fence + fixed(1),
-        takeovers=case((task.c.seen_seq < _MAX_SEQ, fixed(1)), else_=task.c.takeovers + fixed(1)),
-        seen_seq=_MAX_SEQ,
-    ),
-    "take over",
-)
-GIVE_BACK = Statement(_FREE.where(task.c.owner == bindparam("runner")), "give back")
-
-# Who owns tasks, found by one index look-up an owner, and has no row any more.
-_owners = select(func.min(task.c.owner).label("id")).where(IS_OWNED).cte("owners", recursive=True)
-_next_owner = select(func.min(task.c.owner)).where(task.c.owner > _owners.c.id).scalar_subquery()
-_owners = _owners.union_all(select(_next_owner).where(_owners.c.id.is_not(None)))
-LOOK_ORPHANED = Statement(
-    select(_owners.c.id).where(_owners.c.id.is_not(None), ~exists().where(runner.c.id == _owners.c.id)),
-    "look for tasks of nobody",
-)
-
-
-def _list(table: Table, alias: str, changed: Mapping[str, str] = {}) -> str:
-    return ", ".join(changed.get(each.name, f'{alias}."{each.name}"') for each in table.columns)
-
-
-def _due_text(priority: int, limit: str) -> str:
-    return f"""SELECT run_id FROM {task} WHERE owner IS NULL AND run_at IS NOT NULL AND priority = {priority}
-    AND run_at <= (SELECT now FROM clock) AND workflow = ANY (:workflows) AND EXISTS (SELECT FROM lease)
-  ORDER BY run_at LIMIT {limit} FOR UPDATE SKIP LOCKED"""  # noqa: S608  # built from constants
-
-
-_STARTS = f"found.status <> '{Status.ACTIVE}' OR found.started_at IS NULL"
-_STARTED = {
-    "status": f"'{Status.ACTIVE}'",
-    "started_at": "coalesce(found.started_at, clock.now)",
-    "updated_at": f"CASE WHEN {_STARTS} THEN clock.now ELSE found.updated_at END",
-    "version": f"found.version + CASE WHEN {_STARTS} THEN 1 ELSE 0 END",
-}
-CLAIM = Statement(
-    text(f"""WITH
-clock AS MATERIALIZED (SELECT coalesce(:now, {DATABASE_CLOCK["postgresql"]}) AS now),
-lease AS MATERIALIZED (SELECT id FROM {runner} WHERE id = :runner AND epoch = :epoch FOR KEY SHARE),
-resuming AS MATERIALIZED ({_due_text(Priority.RESUME, ":limit")}),
-fresh AS MATERIALIZED ({_due_text(Priority.NEW, "(SELECT :limit - count(*) FROM resuming)")}),
-taken AS (
-  UPDATE {task} AS task SET owner = :runner, fence = task.fence + 1
-  WHERE run_id = ANY (ARRAY(SELECT run_id FROM resuming UNION ALL SELECT run_id FROM fresh)) RETURNING task.*
-),
-found AS MATERIALIZED (
-  SELECT * FROM {run} WHERE id = ANY (ARRAY(SELECT run_id FROM taken)) FOR NO KEY UPDATE
-),
-started AS (
-  UPDATE {run} AS run SET status = '{Status.ACTIVE}', version = run.version + 1, updated_at = clock.now,
-    started_at = coalesce(run.started_at, clock.now)
-  FROM clock WHERE run.id = ANY (ARRAY(SELECT found.id FROM found WHERE {_STARTS}))
-)
-SELECT clock.now, {_list(task, "taken")}, {_list(run, "found", _STARTED)}
-FROM clock LEFT JOIN (taken JOIN found ON found.id = taken.run_id) ON true""").bindparams(  # noqa: S608  # likewise
-        bindparam("now", type_=BigInteger(), required=False),
-        bindparam("runner", type_=BigInteger()),
-        bindparam("epoch", type_=Integer()),
-        bindparam("limit", type_=BigInteger()),
-        names("workflows"),
-    ),
-    "claim",
-)
-"""The whole claim on PostgreSQL. ``found`` locks, so that it reads each run as it is now, not as the snapshot saw it."""
-
 
 def claim(
-    dialect: DialectName, runner_id: int, epoch: int, limit: int, workflows: Sequence[str]
+    dialect: DialectName,
+    runner_id: int,
+    epoch: int,
+    limit: int,
+    workflows: Sequence[str],
+    *,
+    since: Since | None = None,
 ) -> Script[Claims]:
-    """Claim due runs: resuming work before new runs, then the oldest ``run_at`` (B2).
+    """Claim due runs: resuming work before new runs, shared among workflows, the oldest of each first (B2).
 
+    When resuming work has used up a share, no new run is taken: more of it may be due, and goes first.
     On PostgreSQL it is one statement, fit for mode ``single``.
 
     Args:
@@ -252,25 +193,49 @@ def claim(
         runner_id: who claims; its ``epoch`` must hold, else nothing is claimed.
         epoch: as registered.
         limit: how many runs at most.
-        workflows: names that the runner has registered.
+        workflows: names that the runner has registered, in order of their turns: the first ones have a share where
+            there is less room than workflows.
+        since: leave what was due before; None = nothing.
     """
-    mine = {"runner": runner_id, "epoch": epoch, "workflows": list(workflows)}
+    mine = {"runner": runner_id, "epoch": epoch}
     if dialect == "postgresql":
-        rows = yield Call(CLAIM, {**mine, "limit": limit})
-        taken = [_claimed_row(row[1:]) for row in rows if row[1] is not None]
-        return Claims(rows[0][0], sorted(taken, key=_claim_order))
+        rows = yield Call(CLAIM, {**mine, "limit": limit, **_from_marks(workflows, since or {})})
+        taken = [_claimed_row(row[2:]) for row in rows if row[2] is not None]
+        return Claims(rows[0][0], sorted(taken, key=_claim_order), rows[0][1])
     now = yield from read_now()
-    tasks: list[Row] = []
-    for priority in (Priority.RESUME, Priority.NEW):
-        if len(tasks) < limit:
-            tasks += yield Call(TAKE, {**mine, "now": now, "priority": priority, "limit": limit - len(tasks)})
+    tasks, more = yield from _shared_out(TAKE, {**mine, "now": now}, limit, workflows)
     if not tasks:
-        return Claims(now, [])
+        return Claims(now, [], more)
     run_ids = [row[0] for row in tasks]
     yield Call(START_RUNS, {"run_ids": run_ids, "now": now})
     runs = {row[0]: run_record(row) for row in (yield Call(READ_RUNS, {"run_ids": run_ids}))}
     taken = [Claimed(TaskRecord._make(row), runs[row[0]]) for row in tasks]
-    return Claims(now, sorted(taken, key=_claim_order))
+    return Claims(now, sorted(taken, key=_claim_order), more)
+
+
+def _shared_out(
+    statement: Statement, params: Mapping[str, Any], limit: int, workflows: Sequence[str]
+) -> Script[tuple[list[Row], bool]]:
+    """Rows that a statement finds, a share for each workflow that has some, and whether a share was used up."""
+    turns = {name: due for name, *due in (yield Call(LOOK_TURNS, {**params, "workflows": list(workflows)}))}
+    rows: list[Row] = []
+    for priority in (Priority.RESUME, Priority.NEW):
+        sharing = [name for name in workflows if turns[name][priority]]
+        more = False
+        for name, share in share_out(limit - len(rows), sharing):
+            found = yield Call(statement, {**params, "priority": priority, "workflow": name, "limit": share})
+            rows += found
+            more |= len(found) == share
+        if more:
+            return rows, True
+    return rows, False
+
+
+def share_out(room: int, names: Sequence[str]) -> list[tuple[str, int]]:
+    """Equal shares of ``room``; what does not divide goes to the first ones, and nobody gets a share of nothing."""
+    each, rest = divmod(room, len(names)) if names else (0, 0)
+    shares = ((name, each + (place < rest)) for place, name in enumerate(names))
+    return [(name, share) for name, share in shares if share]
 
 
 def _claim_order(claimed: Claimed) -> tuple[int, int, int]:
@@ -283,21 +248,33 @@ def _claimed_row(row: Row) -> Claimed:
 
 
 def due(limit: int, workflows: Sequence[str]) -> Script[list[Claimed]]:
-    """Runs that may be advanced now, in claim order, read and not claimed: for optimistic ticks (B9)."""
-    wanted = {"workflows": list(workflows)}
-    rows: list[Row] = []
-    for priority in (Priority.RESUME, Priority.NEW):
-        if len(rows) < limit:
-            rows += yield Call(LOOK_DUE, {**wanted, "priority": priority, "limit": limit - len(rows)})
+    """Runs that may be advanced now, as a claim would take them, read and not claimed: for optimistic ticks (B9)."""
+    rows, _ = yield from _shared_out(LOOK_DUE, {}, limit, workflows)
+    found = sorted(map(_claimed_row, rows), key=_claim_order)
     if len(rows) < limit:
-        rows += yield Call(LOOK_EXPIRED, {**wanted, "limit": limit - len(rows)})
-    return [_claimed_row(row) for row in rows]
+        expired = yield Call(LOOK_EXPIRED, {"workflows": list(workflows), "limit": limit - len(rows)})
+        found += map(_claimed_row, expired)
+    return found
 
 
-def next_due(workflows: Sequence[str]) -> Script[tuple[int, int | None]]:
-    """The database's time, and when the next run falls due or the next lease that covers a task expires."""
-    ((now, *instants),) = yield Call(NEXT_DUE, {"workflows": list(workflows)})
+def next_due(workflows: Sequence[str], since: Since | None = None) -> Script[tuple[int, int | None]]:
+    """The database's time, and when the next run of these workflows falls due or the next lease on one of them expires.
+
+    With ``since``, which is as for :func:`claim` and only for PostgreSQL, no lease is looked at.
+    """
+    if since is None:
+        ((now, *instants),) = yield Call(NEXT_DUE, {"workflows": list(workflows)})
+    else:
+        ((now, *instants),) = yield Call(NEXT_DUE_SINCE, _from_marks(workflows, since))
     return now, min((each for each in instants if each is not None), default=None)
+
+
+def _from_marks(workflows: Sequence[str], since: Since) -> dict[str, Any]:
+    marks = {
+        f"{kind}_since": [since.get((name, priority), 0) for name in workflows]
+        for kind, priority in (("resuming", Priority.RESUME), ("fresh", Priority.NEW))
+    }
+    return {"workflows": list(workflows), **marks}
 
 
 def look_held(runner_id: int) -> Script[list[TaskRecord]]:
@@ -334,57 +311,3 @@ def renew(runner_id: int, epoch: int, lease_ms: int) -> Script[int | None]:
 def runners_of_host(host: str) -> Script[list[RunnerRecord]]:
     """The runners that were registered from this host and boot."""
     return [RunnerRecord._make(row) for row in (yield Call(OF_HOST, {"host": host}))]
-
-
-def rescue(dialect: DialectName, limit: int) -> Script[list[int]]:  # noqa: ARG001  # scripts are called alike
-    """Make the tasks of runners whose lease has expired claimable, and count it (B2, B3, B7).
-
-    Raises those runners' epochs and their tasks' fences. A runner whose groups are being committed at this moment is
-    left for the next time. A dead runner that owns nothing any more is deleted.
-
-    Args:
-        dialect: which database.
-        limit: how many runs at most; the rest follows with the next call.
-
-    Returns:
-        The rescued run ids.
-    """
-    expired = yield Call(LOCK_EXPIRED)
-    orphaned = yield Call(LOOK_ORPHANED)
-    return (yield from _take_over([row[0] for row in (*expired, *orphaned)], limit))
-
-
-def rescue_process(
-    dialect: DialectName,  # noqa: ARG001  # scripts are called alike
-    runner_ids: Sequence[int],
-    limit: int = 10_000,
-) -> Script[list[int]]:
-    """Do the same for runners that are known to be dead, without waiting for their leases."""
-    locked = yield Call(LOCK_RUNNERS, {"runners": list(runner_ids)})
-    return (yield from _take_over([row[0] for row in locked], limit))
-
-
-def _take_over(runner_ids: list[int], limit: int) -> Script[list[int]]:
-    if not runner_ids:
-        return []
-    dead = {"runners": runner_ids}
-    yield Call(RAISE_EPOCHS, dead)
-    run_ids: list[int] = [row[0] for row in (yield Call(LOCK_TASKS_OF, {**dead, "limit": limit}))]
-    if run_ids:
-        yield Call(TAKE_OVER, {"run_ids": run_ids})
-    yield Call(DROP_RUNNERS, dead)
-    return run_ids
-
-
-def release_runner(dialect: DialectName, runner_id: int, epoch: int) -> Script[bool]:  # noqa: ARG001  # likewise
-    """Drain a runner: what it still owns becomes claimable at once, uncounted, and its row goes.
-
-    Returns:
-        False when the runner was taken over before; nothing is written then.
-    """
-    locked = yield Call(LOCK_RUNNERS, {"runners": [runner_id]})
-    if not locked or locked[0][1] != epoch:
-        return False
-    yield Call(GIVE_BACK, {"runner": runner_id})
-    yield Call(DROP_RUNNERS, {"runners": [runner_id]})
-    return True

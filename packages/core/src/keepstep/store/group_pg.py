@@ -55,6 +55,9 @@ _CREATION = {
     **{name: kind for name, kind in _columns_of(tables.task, "task_").items() if name[5:] not in _TASK_KEY},
 }
 
+_CHANGE = {name: kind for name, kind in _columns_of(tables.change).items() if name not in {"id", "pub_seq"}}
+"""Columns of a change but for what others assign: its key and its number."""
+
 PARTS: dict[str, Columns] = {
     "hold": {"run_id": _BIG, "fence": _BIG, "wake_seq": _INT},
     "end": {"run_id": _BIG, "fence": _BIG, "wake_seq": _INT, "version": _INT},
@@ -62,6 +65,8 @@ PARTS: dict[str, Columns] = {
     "step_again": _STEP,
     "consumed": {"index": _INT, "consumed_by": _TEXT, "id": _BIG, "run_id": _BIG},
     "log": {"index": _INT, **_columns_of(tables.log)},
+    "change": {"index": _INT, **_CHANGE},
+    "begun": _CHANGE,
     "release": {
         "index": _INT,
         "run_id": _BIG,
@@ -85,7 +90,8 @@ PARTS: dict[str, Columns] = {
     "creation": _CREATION,
 }
 """What a group may contain, as columns: one part per write, and the two guards, whose rows are the boundaries, holds
-first. ``index`` is a boundary's place in that order, from 1. ``step_again``: a step may come twice."""
+first. ``index`` is a boundary's place in that order, from 1. ``step_again``: a step may come twice. ``begun``: the
+changes of creations."""
 
 
 ALIKE: dict[str, tuple[str, ...]] = {
@@ -246,7 +252,9 @@ def _rows(part: str, columns: Sequence[str], alike: bool) -> str:
 
 
 def _insert(table: Table, part: str, where: str, alike: bool, distinct: str = "") -> str:
-    columns = [column.name for column in table.columns]
+    columns = [
+        column.name for column in table.columns if table is not tables.change or column.name in _CHANGE
+    ]
     sources = [_TASK_KEY.get(name, f"task_{name}") if table is tables.task else name for name in columns]
     values = ", ".join(f"{part}.{name}" for name in sources)
     place = ["index"] if "index" in PARTS[part] else []
@@ -292,6 +300,17 @@ def _write_consumed(alike: bool) -> list[str]:
 def _write_logs(alike: bool) -> list[str]:
     insert = _insert(tables.log, "log", _kept("log"), alike)
     return [f"logs AS (\n  {insert}\n  ON CONFLICT (run_id, number) DO NOTHING\n)"]
+
+
+def _write_changes(alike: bool) -> list[str]:
+    """Changes in the order in which they happened, which is that of their keys (F3)."""
+    insert = _insert(tables.change, "change", _kept("change"), alike)
+    return [f"changes AS (\n  {insert}\n  ON CONFLICT DO NOTHING\n)"]
+
+
+def _write_begun(alike: bool) -> list[str]:
+    insert = _insert(tables.change, "begun", "(begun.run_id IN (SELECT id FROM created)) IS TRUE", alike)
+    return [f"begun_changes AS (\n  {insert}\n  ON CONFLICT DO NOTHING\n)"]
 
 
 def _write_releases(alike: bool) -> list[str]:
@@ -364,9 +383,11 @@ _WRITES: dict[str, Callable[[bool], Sequence[str]]] = {
     "step_again": _write_steps_again,
     "consumed": _write_consumed,
     "log": _write_logs,
+    "change": _write_changes,
     "release": _write_releases,
     "finish": _write_finishes,
     "next": _write_next,
     "moved": _write_moved,
     "creation": _write_creations,
+    "begun": _write_begun,
 }

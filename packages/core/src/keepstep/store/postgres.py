@@ -23,6 +23,7 @@ from keepstep.store.api import Mode
 from keepstep.store.clock import Clock
 from keepstep.store.errors import translate
 from keepstep.store.script import Call, Row, Script
+from keepstep.store.statement import IDLE_MAX
 
 try:
     import asyncpg  # pyright: ignore[reportMissingTypeStubs]
@@ -46,7 +47,7 @@ _SETTINGS = {
     "jit": "off",
     "default_transaction_isolation": "'read committed'",  # the locks of our statements assume it
     "statement_timeout": "0",
-    "idle_in_transaction_session_timeout": "'60s'",  # a process that froze does not keep its locks
+    "idle_in_transaction_session_timeout": f"'{IDLE_MAX}'",  # a process that froze does not keep its locks
 }
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from keepstep.model.plan import Creation, Steering
 from keepstep.model.records import EventRecord, RunnerRecord, RunRecord, StepRecord, TaskRecord
 from keepstep.model.status import StepStatus
+from keepstep.store.changes import ADD_CHANGE
 from keepstep.store.script import Call, Row, Script
 from keepstep.store.statement import DialectName, Statement, among, db_now, fixed, ids, limited, names
 from keepstep.store.tables import IS_BUFFERED, IS_LATEST, event, run, run_step, runner, task
@@ -124,7 +125,10 @@ LISTING_BY_STATUS = _listings("list runs by status", _given(run.c.status))
 CREATE_RUN = Statement(insert(run).on_conflict_do_nothing(), "create run", run.c.keys())
 """Insert a run unless its instance exists already (E2)."""
 CREATE_TASK = Statement(insert(task).on_conflict_do_nothing(), "create task", task.c.keys())
-PRESENT_RUNS = Statement(select(run.c.id).where(among(run.c.id, ids("run_ids"))), "which runs are there")
+PRESENT_RUNS = Statement(
+    select(run.c.id, run.c.completed_at).where(among(run.c.id, ids("run_ids"))).with_for_update(),
+    "which runs are there",
+)
 
 ADD_RUN = Statement(run.insert(), "add run", run.c.keys())
 """Insert a run that cannot be there yet, under a guard that holds."""
@@ -305,9 +309,13 @@ def insert_creations(dialect: DialectName, creations: Sequence[Creation]) -> Scr
     ordered = sorted(creations, key=_instance)
     yield Call(CREATE_RUN, [each.run for each in ordered])
     rows = yield Call(PRESENT_RUNS, {"run_ids": [each.run.id for each in ordered]})
-    present = frozenset(row[0] for row in rows)
-    yield Call(CREATE_TASK, [each.task for each in ordered if each.run.id in present])
-    return present
+    # One that an earlier try wrote may have ended since; its task, which every live run has, must not come back.
+    live = {run_id for run_id, completed_at in rows if completed_at is None}
+    yield Call(CREATE_TASK, [each.task for each in ordered if each.run.id in live])
+    changes = [told for each in ordered if each.run.id in live for told in each.changes]
+    if changes:
+        yield Call(ADD_CHANGE, changes)
+    return frozenset(row[0] for row in rows)
 
 
 def _instance(creation: Creation) -> tuple[str, str]:
@@ -344,4 +352,6 @@ def apply_steering(dialect: DialectName, steering: Steering) -> Script[bool]:  #
         yield Call(ADD_STEP, list(steering.steps))
     if steering.event is not None:
         yield Call(ADD_EVENT, steering.event._asdict())
+    if steering.changes:
+        yield Call(ADD_CHANGE, list(steering.changes))
     return True

@@ -45,6 +45,10 @@ DATABASE_CLOCK: Mapping[DialectName, str] = {
 }
 """Database time in milliseconds, as each dialect says it; statements say :class:`db_now`."""
 
+IDLE_MAX = "10s"
+"""How long PostgreSQL lets a transaction with locks of ours stand still. A process that froze in its middle would keep
+its runs from everybody else for as long as it lives: a rescue passes over runners that are being committed for."""
+
 _NO_NOW: dict[str, Any] = {"now": None}
 
 
@@ -118,6 +122,26 @@ def _among_array(element: among, compiler: SQLCompiler, **kw: Any) -> str:
 def _among_json(element: among, compiler: SQLCompiler, **kw: Any) -> str:
     column, values = (compiler.process(each, **kw) for each in element.clauses)
     return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608  # both are compiled, nothing is spliced in
+
+
+class each_of(FunctionElement[Any]):  # noqa: N801  # reads as SQL: select_from(each_of(names("workflows")))
+    """The elements of a list as rows: ``each_of(names("workflows")).table_valued("value")``."""
+
+    type = NullType()
+    inherit_cache = True
+    name = "each_of"
+
+
+@compiles(each_of, "postgresql")
+def _each_of_array(element: each_of, compiler: SQLCompiler, **kw: Any) -> str:
+    (values,) = (compiler.process(each, **kw) for each in element.clauses)
+    return f"(SELECT unnest({values}) AS value)"  # it is compiled, nothing is spliced in
+
+
+@compiles(each_of, "sqlite")
+def _each_of_json(element: each_of, compiler: SQLCompiler, **kw: Any) -> str:
+    (values,) = (compiler.process(each, **kw) for each in element.clauses)
+    return f"json_each({values})"
 
 
 class db_now(FunctionElement[int]):  # noqa: N801  # reads as SQL: where(task.c.run_at <= db_now())

@@ -15,6 +15,7 @@ from keepstep.fragment.composition import Composition
 from keepstep.model.outcome import TickResult
 from keepstep.sync.binding import SyncBinding
 from keepstep.sync.bindings import SyncBindings, sync_binding_of
+from keepstep.sync.changes import SyncChanges
 from keepstep.sync.hooks import SyncHooks
 from keepstep.sync.mounted import SyncFragmentAttributes
 from keepstep.sync.portal import Portal
@@ -62,6 +63,7 @@ class SyncClient(SyncFragmentAttributes):
     Attributes:
         workflows: the app's bindings by key.
         hooks: the outbox.
+        changes: the change feed.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class SyncClient(SyncFragmentAttributes):
         self._port = PortalPort(self._portal, port)
         self.workflows = SyncBindings(registry, self._port, mint)
         self.hooks = SyncHooks(self._port)
+        self.changes = SyncChanges(self._port)
 
     def binding(self, definition: Workflow[P, R]) -> SyncBinding[P, R]:
         """The binding of a workflow, typed by it.

@@ -7,6 +7,7 @@ once: one does it, the others wait and find it done. ``upgrade.py`` does it, ``v
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class Line:
     prefix: str = ""
 
 
-CORE = Line("keepstep", "0002", Path(__file__).parent / "versions")
+CORE = Line("keepstep", "0003", Path(__file__).parent / "versions")
 """keepstep's own tables."""
 
 READ_REVISION = Statement(
@@ -90,14 +91,21 @@ async def migrate(database: Database, *lines: Line) -> None:
     await upgrade(url_of(database), lines or (CORE,))
 
 
-async def migrate_if_needed(store: Store, database: Database, *lines: Line) -> None:
-    """Check through an open store, and migrate only if that is not enough.
+async def prepare(store: Store, lines: Sequence[Line], *, migrating: Database | None) -> None:
+    """See through an open store that every schema is the one this code needs; else migrate.
+
+    Args:
+        store: an open one.
+        lines: the schemas.
+        migrating: the store's database; None = nothing may be migrated.
 
     Raises:
-        SchemaVersionError: the database is newer than this code.
+        SchemaVersionError: the database is newer than this code; or older, and nothing may be migrated.
     """
-    for line in lines or (CORE,):
+    for line in lines:
         try:
             await store.transaction("check schema version", check(line), "read")
         except SchemaVersionError:
-            await migrate(database, line)
+            if migrating is None:
+                raise
+            await migrate(migrating, line)

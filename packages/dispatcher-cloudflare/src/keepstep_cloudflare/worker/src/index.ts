@@ -20,7 +20,8 @@ const TICK_TIMEOUT_MS = 25_000;
 const BACKOFF_FIRST_MS = 1_000;
 const BACKOFF_MAX_MS = 300_000;
 /** A tick that found nothing, though something is due, came before the app's clock, or while others were at it. */
-const NO_PROGRESS_MS = 1_000;
+const NO_PROGRESS_MS = 50;
+const NO_PROGRESS_MAX_MS = 1_000;
 
 export interface Env {
   /** The Durable Objects, by shard name. */
@@ -158,16 +159,23 @@ export function ensureOf(body: Uint8Array): Ensure | null {
 
 // --- the tick leg: Durable Object → app
 
+/** What a tick that succeeded says. */
+interface Done {
+  processed: number;
+  nextDue: number | null;
+}
+
 /** What came of a tick. */
 export type Outcome =
-  | { kind: "done"; processed: number; nextDue: number | null }
+  | ({ kind: "done" } & Done)
   | { kind: "failed"; why: string; retryAfterMs: number }
   | { kind: "gone" };
 
-/** Ticks that succeeded before this one, plus one; and how often this one has failed. */
+/** Ticks that succeeded before this one, plus one; how often this one has failed; how many before it moved nothing. */
 interface Progress {
   gen: number;
   attempt: number;
+  idle?: number;
 }
 
 export class Shard implements DurableObject {
@@ -214,9 +222,12 @@ export class Shard implements DurableObject {
     const outcome = await this.post(shard, progress, scheduledAt);
     const now = Date.now();
     switch (outcome.kind) {
-      case "done":
-        await storage.put<Progress>("progress", { gen: progress.gen + 1, attempt: 0 });
-        return nextAfter(outcome, now, this.env.HEARTBEAT_MS ?? HEARTBEAT_MS);
+      case "done": {
+        const idle = progress.idle ?? 0;
+        const stuck = isStuck(outcome, now) ? idle + 1 : 0;
+        await storage.put<Progress>("progress", { gen: progress.gen + 1, attempt: 0, idle: stuck });
+        return nextAfter(outcome, now, this.env.HEARTBEAT_MS ?? HEARTBEAT_MS, idle);
+      }
       case "gone":
         console.warn(`shard ${shard}: the app is gone; the next ensure arms it again`);
         await storage.put<Progress>("progress", { ...progress, attempt: 0 });
@@ -234,7 +245,8 @@ export class Shard implements DurableObject {
     const { TICK_URL, TICK_SECRETS, TICK_TIMEOUT_MS: timeout = TICK_TIMEOUT_MS } = this.env;
     const firedAt = Date.now();
     const times = { scheduled_at: scheduledAt ?? firedAt, fired_at: firedAt };
-    const tick = { type: "workflow.tick", aud: TICK_URL, shard, ...progress, ...times };
+    const { gen, attempt } = progress;
+    const tick = { type: "workflow.tick", aud: TICK_URL, shard, gen, attempt, ...times };
     const body = new TextEncoder().encode(JSON.stringify(tick));
     const message = { id: `tick_${shard}_${progress.gen}`, timestamp: String(Math.floor(firedAt / 1000)), body };
     const headers = { "content-type": "application/json", ...(await signatureHeaders(message, TICK_SECRETS)) };
@@ -261,11 +273,20 @@ export async function outcomeOf(response: Response, now: number): Promise<Outcom
   return isRead ? { kind: "done", processed, nextDue } : { kind: "failed", why: "an answer that says nothing", retryAfterMs: 0 };
 }
 
-/** When to tick after one that succeeded: at what is due next, and at the heartbeat in any case. */
-export function nextAfter(done: { processed: number; nextDue: number | null }, now: number, heartbeat: number): number {
+/**
+ * When to tick after one that succeeded: at what is due next, and at the heartbeat in any case.
+ *
+ * What is due and did not move may be another's for a while, or due by this clock and not yet by the database's: ticks
+ * that find it so again and again, `idle` of them before this one, come further and further apart.
+ */
+export function nextAfter(done: Done, now: number, heartbeat: number, idle = 0): number {
   if (done.nextDue === null) return now + heartbeat;
-  const earliest = done.processed === 0 ? now + NO_PROGRESS_MS : now;
-  return Math.min(Math.max(done.nextDue, earliest), now + heartbeat);
+  const stuck = isStuck(done, now) ? now + Math.min(NO_PROGRESS_MS * 2 ** Math.min(idle, 20), NO_PROGRESS_MAX_MS) : now;
+  return Math.min(Math.max(done.nextDue, stuck), now + heartbeat);
+}
+
+function isStuck(done: Done, now: number): boolean {
+  return done.processed === 0 && done.nextDue !== null && done.nextDue <= now;
 }
 
 /** How long to wait after the failure number `attempt` (from 0): doubling, with jitter, and as the app asks. */

@@ -142,7 +142,7 @@ def _task() -> None:
     op.create_index(
         "ix_keepstep_task_due",
         table,
-        ["priority", "run_at", "workflow"],
+        ["priority", "workflow", "run_at"],
         sqlite_where=claimable,
         postgresql_where=claimable,
     )
