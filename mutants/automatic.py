@@ -16,7 +16,7 @@ from pathlib import Path
 from mutants.fault import CORE, ROOT
 from mutants.variants import Variant, expressions, statements
 
-FILES = ("kernel/*.py", "loop/journal.py", "engine/committer.py", "store/claims.py")
+FILES = ("kernel/*.py", "loop/journal.py", "engine/committer.py", "store/claims.py", "store/rescue.py")
 """What is changed, below ``keepstep``."""
 
 _SILENT = ("log.", "probe", "sometimes", "print")

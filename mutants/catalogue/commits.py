@@ -108,7 +108,11 @@ COMMITS = (
         "create() is acknowledged before the new run is durable",
         "A7 E2",
         "32",
-        ("engine/engine.py", "if await written is Verdict.KEPT:", "if True:"),
+        (
+            "engine/engine.py",
+            "            await all_told\n",
+            "            kept |= {each.run.id for each in creations}\n",
+        ),
     ),
     mutant(
         "step-before-its-boundary",
@@ -146,8 +150,8 @@ COMMITS = (
         "31",
         (
             "store/runs.py",
-            "present = frozenset(row[0] for row in rows)",
-            "present = frozenset(each.run.id for each in ordered)",
+            "return frozenset(row[0] for row in rows)\n\n\ndef _instance",
+            "return frozenset(each.run.id for each in ordered)\n\n\ndef _instance",
         ),
     ),
     mutant(
@@ -159,8 +163,8 @@ COMMITS = (
             "engine/engine.py",
             'kept = await self.run("create", lambda: insert_creations(self.store.dialect, creations))',
             """kept = frozenset()
-            for each in creations:
-                kept |= await self.run("create", lambda each=each: insert_creations(self.store.dialect, [each]))""",
+        for each in creations:
+            kept |= await self.run("create", lambda each=each: insert_creations(self.store.dialect, [each]))""",
         ),
     ),
 )

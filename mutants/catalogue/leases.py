@@ -82,13 +82,13 @@ LEASES = (
     ),
     mutant(
         "claim-of-unknown-workflows",
-        "a runner takes runs of workflows whose code it does not have",
+        "where a workflow has its turn, runs of others are taken, also of those whose code the runner does not have",
         "B2",
         "38",
         (
             "store/claims.py",
-            '# read once: a range of the index, not a filter\n    among(task.c.workflow, names("workflows")),',
-            "",
+            'task.c.workflow == bindparam("workflow"),\n',
+            'task.c.workflow != bindparam("workflow"),\n',
         ),
     ),
     mutant(
@@ -97,7 +97,7 @@ LEASES = (
         "B2",
         "2",
         (
-            "store/claims.py",
+            "store/rescue.py",
             "_expired = select(runner.c.id).where(runner.c.locked_until < db_now())",
             "_expired = select(runner.c.id)",
         ),
@@ -108,7 +108,7 @@ LEASES = (
         "B2 B5",
         "2",
         (
-            "store/claims.py",
+            "store/rescue.py",
             "_expired = select(runner.c.id).where(runner.c.locked_until < db_now())",
             "_expired = select(runner.c.id).where(runner.c.locked_until < db_now() + fixed(1000))",
         ),
@@ -118,7 +118,7 @@ LEASES = (
         "nobody takes over what a dead runner held, but at a start",
         "B2",
         "7 38",
-        ("engine/runner.py", "        await self.lease.rescue()\n", ""),
+        ("engine/runner.py", "if await self.lease.rescue():", "if False:"),
     ),
     mutant(
         "takeover-keeps-the-owner",
@@ -126,7 +126,7 @@ LEASES = (
         "B2",
         "7 38",
         (
-            "store/claims.py",
+            "store/rescue.py",
             "_FREE = task.update().values(owner=null(), priority",
             "_FREE = task.update().values(priority",
         ),
@@ -136,7 +136,7 @@ LEASES = (
         "a step that kills its runner does so for ever",
         "B7",
         "18",
-        ("store/claims.py", "else_=task.c.takeovers + fixed(1)", "else_=task.c.takeovers"),
+        ("store/rescue.py", "else_=task.c.takeovers + fixed(1)", "else_=task.c.takeovers"),
     ),
     mutant(
         "takeovers-off-by-one",
@@ -150,7 +150,7 @@ LEASES = (
         "takeovers are counted over a run's whole life, also when results came between them",
         "B7",
         "15 18",
-        ("store/claims.py", "takeovers=case((task.c.seen_seq < _MAX_SEQ, fixed(1)), else_=", "takeovers=("),
+        ("store/rescue.py", "takeovers=case((task.c.seen_seq < _MAX_SEQ, fixed(1)), else_=", "takeovers=("),
     ),
     mutant(
         "lease-not-watched",
@@ -205,9 +205,9 @@ def renew(""",
         "B2",
         "41",
         (
-            "store/claims.py",
+            "store/rescue.py",
             'yield Call(GIVE_BACK, {"runner": runner_id})',
-            'yield Call(LOOK_HELD, {"runner": runner_id})',
+            'yield Call(LOCK_RUNNERS, {"runners": [runner_id, runner_id]})',
         ),
     ),
 )
