@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from keepstep.engine.probe import probes
 from keepstep_testing.sim.database import Change
-from keepstep_testing.sim.oracle import rules, steps
+from keepstep_testing.sim.oracle import conduct, rules, steps
 from keepstep_testing.sim.oracle.ghost import Commit, Ghost
 from keepstep_testing.sim.process import PROCESS
 from keepstep_testing.sim.store import Transaction
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from keepstep_testing.sim.process import Process
     from keepstep_testing.sim.world import World
 
-for module in ("endings", "leases", "linear", "outbox", "parked", "rows", "steps"):
+for module in ("conduct", "endings", "leases", "linear", "outbox", "parked", "rows", "steps"):
     import_module(f"keepstep_testing.sim.oracle.{module}")  # each registers its rules
 rules.sealed()
 
@@ -113,6 +113,7 @@ class Oracle:
         process = PROCESS.get()
         if self.violation is None:
             try:
+                conduct.on_attempt(self.ghost, execution, key, optimistic=optimistic)
                 steps.on_attempt(
                     self.ghost,
                     process,
