@@ -16,7 +16,7 @@ from mutants.judges import Judge, Verdict, simulation, tests
 from mutants.sandbox import Sandbox, sandbox
 
 _TESTS = "packages/core/tests"
-_STORE = ("claims", "guards", "leases", "runs", "defects", "plans")
+_STORE = ("share_out", "conformance", "defects", "plans")
 TESTS: Mapping[str, Sequence[str]] = {
     "kernel": (f"{_TESTS}/kernel",),
     "loop": (f"{_TESTS}/loop",),

@@ -77,6 +77,8 @@ def tests(paths: Sequence[str], seconds: float) -> Judge:
         if outcome.code == 0:
             return Verdict("survived", seconds=outcome.seconds)
         failed = re.search(r"^(?:FAILED|ERROR) (\S+?)(?:\[.*?\])?(?: - (.*))?$", outcome.output, re.MULTILINE)
+        if failed is None and "Timeout" in outcome.output:
+            return Verdict("timeout", "a test did not end", seconds=outcome.seconds)
         if failed is None:
             return _broken(outcome)
         return Verdict("killed", failed[1], 0, outcome.seconds, failed[2] or "")

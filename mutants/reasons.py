@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-REASONS: Mapping[str, str] = {}
+REASONS: Mapping[str, str] = {
+    "store/rescue.py RAISE_EPOCHS: `1` → `2`": "the same to everybody: an epoch has to be another one, not the next",
+}
