@@ -9,6 +9,7 @@
 #   make bench W=W2 DB=sqlite              one workload; without W all of them
 #   make sim SEED=7 N=1                    one simulated schedule; without N two minutes of them
 #   make soak MINUTES=20                   kills, stalls, outages and full disks for so long
+#   make mutants M=fence                   faults in the engine, one at a time; without M all of them
 
 PYTHON ?= python3
 TESTS ?=
@@ -30,7 +31,7 @@ EDITABLE := -e packages/core[postgres,http,client] -e packages/dispatcher-node[a
 
 export UV_NO_PROGRESS := 1
 
-.PHONY: setup fmt lint types arch test test-versions sim bench soak api docs demo check pins clean
+.PHONY: setup fmt lint types arch test test-versions sim bench soak mutants api docs demo check pins clean
 
 setup: $(READY)
 
@@ -86,6 +87,10 @@ bench: $(READY)
 MINUTES ?= 5
 soak: $(READY)
 	$(BIN)/python -m soak --minutes $(MINUTES) --seed $(or $(SEED),1)
+
+# Faults in the engine, one at a time, and what notices them (mutants/README.md); AUTO=100 for automatic ones.
+mutants: $(READY)
+	$(BIN)/python -m mutants --mutant '$(M)' --seconds $(or $(SECONDS),60) --auto $(or $(AUTO),0)
 
 # tests/public_api.txt, anew.
 api: $(READY)

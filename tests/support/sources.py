@@ -7,7 +7,18 @@ from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("packages", "tests", "examples", "docs", "scripts", "soak", "requirements", "changelog.d", ".ci")
+FOLDERS = (
+    "packages",
+    "tests",
+    "examples",
+    "docs",
+    "scripts",
+    "soak",
+    "mutants",
+    "requirements",
+    "changelog.d",
+    ".ci",
+)
 BUILT = {"__pycache__", "node_modules", "dist", ".wrangler"}
 
 

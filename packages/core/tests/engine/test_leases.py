@@ -14,6 +14,7 @@ from keepstep import (
     WorkflowStep,
     workflow,
 )
+from keepstep.errors import StoreUnavailableError
 from keepstep.store import tables
 
 
@@ -342,6 +343,35 @@ def test_a_drained_runner_gives_its_runs_back_at_once(virtually):
         assert loop.time() - start == pytest.approx(10, abs=0.2)
         Outside.gate("hangs").set()
         assert await (await second.workflows.slow.get("hangs")).result() == "done"
+
+    virtually(main)
+
+
+def test_a_drain_waits_for_what_is_read_again(virtually):
+    """B3, B6: a run that somebody steered is read again before a drain commits it again."""
+
+    async def main(fleet):
+        node = await fleet.started(slow, options=RunnerOptions(drain="10 seconds"))
+        other = fleet.node(slow)
+        await node.workflows.slow.create("i")
+        await fleet.until(lambda: Outside.began)
+        commits = 0
+
+        async def late(label):
+            nonlocal commits
+            if label in {"look_held", "reread"}:
+                await fleet.passing(2)
+            commits += label == "commit"
+            if commits > 50:
+                raise StoreUnavailableError("enough")
+
+        node.tap.before = late
+        await other.engine.open()
+        await (await other.workflows.slow.get("i")).pause()
+        Outside.gate("i").set()
+        await node.stop()
+        assert commits <= 3
+        assert [row.status for row in fleet.rows(tables.run)] == ["complete"]
 
     virtually(main)
 

@@ -205,3 +205,12 @@ def test_instants_are_utc():
     """Whatever zone the caller reads in."""
     zone = timezone(timedelta(hours=5))
     assert "due since 10:02:00" in why(Status.ACTIVE, next_wake_at=EARLIER.astimezone(zone))
+
+
+def test_waiting_for_other_code():
+    """What differs is told, and when it is tried again (E10)."""
+    told = why(Status.WAITING, parked="'do:pay' is not asked for", next_wake_at=LATER)
+    assert told.startswith(
+        "waiting: the code does not fit what the run has recorded: 'do:pay' is not asked for; "
+    )
+    assert "deploy code that does" in told

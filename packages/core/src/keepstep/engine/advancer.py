@@ -124,7 +124,7 @@ class Advancer:
 
     def advance(self, execution: Execution) -> None:
         """Deliver what is known, then commit it; without anything to commit, start what may start."""
-        if execution.committing or self.held.get(execution.run.id) is not execution:
+        if execution.committing or execution.doubtful or self.held.get(execution.run.id) is not execution:
             return
         now = self._clock.now_ms()
         execution.steered = False
@@ -169,11 +169,16 @@ class Advancer:
             else:
                 self._let_go(execution, boundary)
         elif verdict is Verdict.REFUSED:
-            self._on_doubt(execution.run.id)
+            self._doubt(execution)
         elif verdict is Verdict.BROKEN:
             self._give_up(execution, None)
         else:
             self.drop(execution)
+
+    def _doubt(self, execution: Execution) -> None:
+        """What is known of the run is old: it waits until it was read again, whatever else asks to advance it."""
+        execution.doubtful = True
+        self._on_doubt(execution.run.id)
 
     def _go_on(self, execution: Execution) -> None:
         if execution.inbox or execution.steered:
@@ -251,7 +256,7 @@ class Advancer:
         if answer is None:
             attempt.phase = Phase.READY
             attempt.number -= 1
-            self._on_doubt(execution.run.id)
+            self._doubt(execution)
         elif isinstance(answer, AttemptFailed):
             self._report(execution, attempt, answer)
         else:

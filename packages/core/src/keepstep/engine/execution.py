@@ -50,8 +50,8 @@ class Execution:
 
     # fmt: off
     __slots__ = (
-        "_last_at", "attempts", "body", "cancel_delivered", "committing", "dropped", "ending", "events",
-        "fence", "inbox", "outcome", "pending", "run", "steered", "turns", "wake_seq",
+        "_last_at", "attempts", "body", "cancel_delivered", "committing", "doubtful", "dropped", "ending",
+        "events", "fence", "inbox", "outcome", "pending", "run", "steered", "turns", "wake_seq",
     )
     # fmt: on
 
@@ -73,7 +73,7 @@ class Execution:
         self.pending = Pending(records)
         self.outcome: BodyOutcome | None = None
         self.cancel_delivered = any(record.key == CANCEL_KEY for record in records)
-        self.committing = self.ending = self.steered = self.dropped = False
+        self.committing = self.ending = self.steered = self.dropped = self.doubtful = False
         self.turns: list[Any] = []
         resolved = [record.at for record in records if record.at is not None and record.seq is not None]
         self._last_at = max(resolved, default=run.started_at or run.created_at)
@@ -100,6 +100,7 @@ class Execution:
         It may have been read before a boundary of ours was durable and arrive after it: what was taken stays taken.
         """
         self.run = run
+        self.doubtful = False
         self.wake_seq = task.wake_seq
         self.events = [event for event in events if event.id not in self.pending.taken]
         if run.cancel_reason is not None and not self.cancel_delivered and isinstance(self.outcome, Returned):

@@ -9,6 +9,7 @@ from keepstep_testing.sim.database import Database
 from keepstep_testing.sim.faults import strikes as _  # noqa: F401  # registers the kinds
 from keepstep_testing.sim.faults.kinds import KINDS
 from keepstep_testing.sim.faults.plan import OF_WORKLOAD
+from keepstep_testing.sim.focus import focused
 from keepstep_testing.sim.oracle.rows import MOVES
 from keepstep_testing.sim.play import USER_TABLE
 from keepstep_testing.sim.scenario import drawn
@@ -18,6 +19,8 @@ TWICE = 20
 """The first seeds run twice: equal traces and databases, or the harness is broken."""
 CALM_EVERY = 10
 """Each so many-th seed is a calm run."""
+FOCUSED_EVERY = 2
+"""Each so many-th seed looks closely at one kind of trouble."""
 ENOUGH = 2_000
 """A campaign of so many schedules in which a kind of fault never struck has failed."""
 
@@ -60,7 +63,7 @@ class Campaign:
 
     def play_seed(self, seed: int) -> Result:
         """Play one seed; the first ones twice."""
-        scenario = drawn(seed, calm=seed % CALM_EVERY == 0)
+        scenario = focused(seed) if seed % FOCUSED_EVERY == 1 else drawn(seed, calm=seed % CALM_EVERY == 0)
         result = play(scenario, self.database)
         if self.played < TWICE and play(scenario, self.database).digest != result.digest:
             self.unequal.append(seed)

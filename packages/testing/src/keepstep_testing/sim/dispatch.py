@@ -20,4 +20,4 @@ class SimDispatcher(PollingDispatcher):
 
     async def wake(self, at: datetime | None = None) -> None:  # it looks now in any case
         """Send the runner a message to look."""
-        self._process.world.send(self._process, "wake", self._woken.set)
+        self._process.world.send(self._process, "wake", self._looking.woken.set)

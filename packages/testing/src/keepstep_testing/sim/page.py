@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from keepstep_testing.sim.campaign import CALM_EVERY, ENOUGH, TWICE
+from keepstep_testing.sim.campaign import CALM_EVERY, ENOUGH, FOCUSED_EVERY, TWICE
 from keepstep_testing.sim.chooser import PORTFOLIO
 from keepstep_testing.sim.faults.kinds import KINDS
 from keepstep_testing.sim.faults.plan import OF_WORKLOAD
@@ -25,7 +25,7 @@ plays such a file, `FLAGS=--exhaustive` plays each kind of fault at each gate of
 and two preemptions towards the clock. [How the engine is proved](../explanation/how-it-is-proved.md) says why it is built so.
 
 The first {TWICE} seeds of a campaign run twice and must agree in trace and database; each {CALM_EVERY}th is a calm run,
-without faults and preemptions; after {ENOUGH:,} schedules a kind of fault that never struck fails the campaign.
+without faults and preemptions; of {FOCUSED_EVERY} seeds one looks closely at one kind of trouble (`focus.py`); after {ENOUGH:,} schedules a kind of fault that never struck fails the campaign.
 
 ## What is simulated
 

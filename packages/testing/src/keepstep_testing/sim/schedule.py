@@ -19,6 +19,7 @@ from keepstep_testing.sim.faults.plan import FaultPlan
 from keepstep_testing.sim.guard import no_real_world
 from keepstep_testing.sim.loop import EndlessProcessError
 from keepstep_testing.sim.oracle import rules
+from keepstep_testing.sim.oracle.conduct import Alarm
 from keepstep_testing.sim.oracle.oracle import Oracle
 from keepstep_testing.sim.scenario import Command, Machine, Scenario
 from keepstep_testing.sim.stage import Stage
@@ -101,16 +102,20 @@ def play(scenario: Scenario, database: Database, *, wanted: bool = False) -> Res
 def _simulating(oracle: Oracle, *, quiet: bool) -> Generator[None, None, None]:
     """Listen to the engine, keep the real world and the collector out, and its log lines if nobody reads them."""
     log = logging.getLogger("keepstep")
-    level = log.level
+    level, propagate, alarm = log.level, log.propagate, Alarm(oracle)
+    log.addHandler(alarm)
     oracle.install()
     gc.disable()
     if quiet:
-        log.setLevel(logging.CRITICAL + 1)
+        log.setLevel(logging.ERROR)
+        log.propagate = False
     try:
         with no_real_world():
             yield
     finally:
         log.setLevel(level)
+        log.propagate = propagate
+        log.removeHandler(alarm)
         gc.enable()
         oracle.uninstall()
 

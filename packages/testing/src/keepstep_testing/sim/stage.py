@@ -14,6 +14,7 @@ from keepstep_testing.sim.dispatch import SimDispatcher
 from keepstep_testing.sim.faults.kinds import LEASE_S
 from keepstep_testing.sim.faults.plan import FaultPlan
 from keepstep_testing.sim.oracle.oracle import Oracle
+from keepstep_testing.sim.oracle.rules import Violation
 from keepstep_testing.sim.play import CODES, Outside
 from keepstep_testing.sim.process import Process
 from keepstep_testing.sim.scenario import Command, Machine
@@ -252,6 +253,10 @@ class Stage:
             operation.outcome = "unknown"
         except KeepstepError as error:
             operation.outcome = error.code
+        except Exception as error:  # noqa: BLE001  # whatever it is, it should have been one of those
+            self.oracle.violation = self.oracle.violation or Violation(
+                "H", f"{operation.command.verb} raised {error!r}"
+            )
         operation.answered = self.oracle.ghost.seen
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from keepstep.engine.probe import probes
 from keepstep_testing.sim.database import Change
-from keepstep_testing.sim.oracle import rules, steps
+from keepstep_testing.sim.oracle import conduct, rules, steps
 from keepstep_testing.sim.oracle.ghost import Commit, Ghost
 from keepstep_testing.sim.process import PROCESS
 from keepstep_testing.sim.store import Transaction
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from keepstep_testing.sim.world import World
 
 for module in (  # each registers its rules
+    "keepstep_testing.sim.oracle.conduct",
     "keepstep_testing.sim.oracle.endings",
     "keepstep_testing.sim.oracle.leases",
     "keepstep_testing.sim.oracle.linear",
     "keepstep_testing.sim.oracle.outbox",
+    "keepstep_testing.sim.oracle.parked",
     "keepstep_testing.sim.oracle.rows",
     "keepstep_testing.sim.oracle.steps",
 ):
@@ -120,6 +122,7 @@ class Oracle:
         process = PROCESS.get()
         if self.violation is None:
             try:
+                conduct.on_attempt(self.ghost, execution, key, optimistic=optimistic)
                 steps.on_attempt(
                     self.ghost,
                     process,
