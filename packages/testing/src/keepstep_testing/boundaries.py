@@ -161,9 +161,8 @@ def crash_everywhere(
 ) -> Report:
     """Try every mishap at every durable boundary of a workflow, without preemption; say what it does not survive.
 
-    Without any assertion it fails when the instance ends otherwise than without a mishap, or not at all; when a declared
-    effect is done twice for one step; when an event is lost or doubled, a recorded step is executed again or a timer is
-    early; and when the body is not deterministic.
+    Without any assertion it fails when the instance ends otherwise than without a mishap, a declared effect is done twice
+    for one step, an event is lost or doubled, or the body is not deterministic.
 
     Args:
         workflow: which.
@@ -180,7 +179,7 @@ def crash_everywhere(
         only: one case, as a failure prints it.
 
     Raises:
-        DurabilityError: the first case that is not survived; its text says where and why, and how to play it again.
+        DurabilityError: the first case that is not survived: where, why, and how to play it again.
     """
     __tracebackhide__ = True
     listed = (tables,) if isinstance(tables, MetaData) else tuple(tables)
