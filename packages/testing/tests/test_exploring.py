@@ -90,16 +90,17 @@ def test_a_failing_run_is_saved_and_replayed(tmp_path: Path) -> None:
     status, said = pytest_says(tmp_path, "test_mine.py")
     assert status == 1, said
     assert "1 failed, 1 passed" in said
-    assert "charge was done 2 times for one step" in said
+    assert "charge was done" in said
+    assert "for one step" in said
     saved = next((tmp_path / ".sim_failures").glob("test_pays_once-*.json"))
     assert f"--sim-replay=.sim_failures/{saved.name}" in said
     kept = json.loads(saved.read_text())
-    assert len(kept["cases"]) == 1
-    assert not kept["deviations"]
+    assert kept["said"].startswith("DurabilityError: charge was done")
     (tmp_path / "sim_corpus").mkdir()
     saved.rename(tmp_path / "sim_corpus" / saved.name)
-    status, said = pytest_says(tmp_path, "test_mine.py", "-k", "pays_once", "--sim-faults=-crash")
-    assert (status, "fails in schedule 2" in said) == (1, True), said
+    status, said = pytest_says(tmp_path, "test_mine.py", "-k", "pays_once")
+    assert status == 1, said
+    assert "fails in schedule 2" in said
 
 
 def test_a_run_without_anything_is_calm() -> None:
