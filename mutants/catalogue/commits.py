@@ -150,8 +150,8 @@ COMMITS = (
         "31",
         (
             "store/runs.py",
-            "return frozenset(row[0] for row in rows)\n\n\ndef _instance",
-            "return frozenset(each.run.id for each in ordered)\n\n\ndef _instance",
+            "return Kept(frozenset(ours), ",
+            "return Kept(frozenset(wanted), ",
         ),
     ),
     mutant(

@@ -23,8 +23,8 @@ OUTBOX = (
         "28",
         (
             "engine/hooks.py",
-            "        self._under_way.add(delivery)\n",
-            """        self._under_way.add(delivery)
+            "        self._under_way[delivery] = None\n",
+            """        self._under_way[delivery] = None
         from keepstep.model.hooks import Delivered
 
         self._ends.write(Finished(row.id, row.fence, Delivered(), self._clock.now_ms()))

@@ -161,9 +161,8 @@ def crash_everywhere(
 ) -> Report:
     """Try every mishap at every durable boundary of a workflow, without preemption; say what it does not survive.
 
-    Without any assertion it fails when the instance ends otherwise than without a mishap, or not at all; when a declared
-    effect is done twice for one step; when an event is lost or doubled, a recorded step is executed again or a timer is
-    early; and when the body is not deterministic.
+    Without any assertion it fails when the instance ends otherwise than without a mishap, a declared effect is done twice
+    for one step, an event is lost or doubled, or the body is not deterministic.
 
     Args:
         workflow: which.
@@ -180,22 +179,21 @@ def crash_everywhere(
         only: one case, as a failure prints it.
 
     Raises:
-        DurabilityError: the first case that is not survived; its text says where and why, and how to play it again.
+        DurabilityError: the first case that is not survived: where, why, and how to play it again.
     """
     __tracebackhide__ = True
-    listed = (tables,) if isinstance(tables, MetaData) else tuple(tables)
     play = Play(
-        workflow,
-        params,
-        id,
-        tuple(events),
-        setup,
-        effects,
-        stubs or {},
-        tuple(workflows),
-        listed,
-        check,
-        same_path,
+        workflow=workflow,
+        params=params,
+        id=id,
+        events=tuple(events),
+        setup=setup,
+        effects=effects,
+        stubs=stubs or {},
+        workflows=tuple(workflows),
+        tables=(tables,) if isinstance(tables, MetaData) else tuple(tables),
+        check=check,
+        same_path=same_path,
     )
     return _played(play, only or settings.current().replay)
 

@@ -30,7 +30,7 @@ from keepstep_testing.virtual import virtual_world
 
 T = TypeVar("T")
 
-PICKS_MAX = 200_000
+PICKS_MAX = 50_000
 
 
 class StuckError(AssertionError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 CHAOS_PICKS = (60, 120, 240)
 NTH = (3, 12, 60)
 OF_RUN = ("no-memory", "clock-ahead", "clock-behind")
+LEAP_MAX_S = 60.0
+"""How much time may pass at most while somebody has something to do."""
 FEW = 8
 """Departures that are left out one by one."""
 SCOPES = ("state", "commit")
@@ -110,16 +112,20 @@ def drawn(seed: int) -> Run:
 class Chaos:
     """A strategy for so many picks; then nothing is preempted any more."""
 
-    def __init__(self, strategy: Strategy, picks: int) -> None:
+    def __init__(self, strategy: Strategy, picks: int, leap_s: Callable[[], float]) -> None:
         self._strategy = strategy
         self._left = picks
+        self._leap_s = leap_s
 
     def choose(self, options: Sequence[Option], default: Option | None, *, can_tick: bool) -> Option | None:
         """As the strategy, while it lasts."""
         self._left -= 1
         if self._left < 0:
             return default
-        return self._strategy.choose(options, default, can_tick=can_tick)
+        near = (
+            can_tick and self._leap_s() <= LEAP_MAX_S
+        )  # leases are long here: no process stands still for a year
+        return self._strategy.choose(options, default, can_tick=near)
 
 
 class Plan(Watch):
@@ -142,7 +148,11 @@ class Plan(Watch):
             self.chooser: Recording | Replay = Replay(run.deviations)
         else:
             strategy = strategy_of(run.strategy, random.Random(f"strategy/{run.seed}"))  # noqa: S311  # likewise
-            self.chooser = Recording(Chaos(strategy, run.chaos_picks))
+            self.chooser = Recording(Chaos(strategy, run.chaos_picks, self._leap_s))
+
+    def _leap_s(self) -> float:
+        assert self.simulation is not None
+        return self.simulation.world.leap_s
 
     def strike(self, world: World, option: Option) -> bool:
         """Let the first one strike that is due here."""

@@ -351,6 +351,12 @@ class World:
                 return each
         return options[0] if options else None
 
+    @property
+    def leap_s(self) -> float:
+        """How far time would move if it moved now, seconds."""
+        due = self._next_due_us()
+        return 0.0 if due is None else (due - self.clock.us) / 1e6
+
     def _next_due_us(self) -> int | None:
         now = self.clock.us
         dues: list[int] = []
