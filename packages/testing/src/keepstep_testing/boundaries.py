@@ -165,8 +165,7 @@ def crash_everywhere(
     for one step, an event is lost or doubled, or the body is not deterministic.
 
     Args:
-        workflow: which.
-        params: of its params type.
+        workflow, params, id: of the instance that is played.
         events: what clients do, each made by :func:`at`.
         check: called with the end of each run; it fails by returning something false or by an ``assert``.
         effects: functions of the outside: a dict of what they answer, or a list of functions to be really called.
@@ -174,7 +173,6 @@ def crash_everywhere(
         setup: called with each simulation before its start: ``lambda sim: sim.fail_times("charge", 2, ConnectionError)``.
         workflows: others that this one creates.
         tables: of the user's own, for ``step.transaction``.
-        id: of the instance.
         same_path: every run records the same steps; False for a workflow whose steps race, and may end otherwise.
         only: one case, as a failure prints it.
 
