@@ -165,7 +165,8 @@ def crash_everywhere(
     for one step, an event is lost or doubled, or the body is not deterministic.
 
     Args:
-        workflow, params, id: of the instance that is played.
+        workflow: which.
+        params: of its params type.
         events: what clients do, each made by :func:`at`.
         check: called with the end of each run; it fails by returning something false or by an ``assert``.
         effects: functions of the outside: a dict of what they answer, or a list of functions to be really called.
@@ -173,6 +174,7 @@ def crash_everywhere(
         setup: called with each simulation before its start: ``lambda sim: sim.fail_times("charge", 2, ConnectionError)``.
         workflows: others that this one creates.
         tables: of the user's own, for ``step.transaction``.
+        id: of the instance.
         same_path: every run records the same steps; False for a workflow whose steps race, and may end otherwise.
         only: one case, as a failure prints it.
 
@@ -180,19 +182,9 @@ def crash_everywhere(
         DurabilityError: the first case that is not survived: where, why, and how to play it again.
     """
     __tracebackhide__ = True
-    play = Play(
-        workflow=workflow,
-        params=params,
-        id=id,
-        events=tuple(events),
-        setup=setup,
-        effects=effects,
-        stubs=stubs or {},
-        workflows=tuple(workflows),
-        tables=(tables,) if isinstance(tables, MetaData) else tuple(tables),
-        check=check,
-        same_path=same_path,
-    )
+    own = (tables,) if isinstance(tables, MetaData) else tuple(tables)
+    also = tuple(workflows)
+    play = Play(workflow, params, id, tuple(events), setup, effects, stubs or {}, also, own, check, same_path)
     return _played(play, only or settings.current().replay)
 
 
