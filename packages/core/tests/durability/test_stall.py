@@ -36,7 +36,7 @@ async def test_a_runner_that_stood_still_commits_nothing_of_what_was_taken_over(
             in_flight = rows(database_url, "SELECT run_id FROM keepstep_task WHERE owner IS NOT NULL")
             assert in_flight
             (other,) = await runners.started(1)
-            await all_ended(database_url)
+            await all_ended(database_url, 100)
             other.ask_to_end()
             assert other.ended() == 0
             before = everything(database_url)

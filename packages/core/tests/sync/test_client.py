@@ -153,7 +153,7 @@ def test_a_stop_ends_calls_that_wait(app):
 
 async def count_waiting(app):
     """How many runs somebody waits for."""
-    return len(app._engine.changes._waiters)
+    return len(app._engine.changes._listeners)
 
 
 def test_the_process_may_end_without_a_stop(app, monkeypatch):
