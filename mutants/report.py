@@ -22,7 +22,7 @@ HEAD = """\
 
 A test that cannot fail proves nothing. So faults are put into the real engine, one at a time, and the simulation has
 to find each of them: a *mutant* is a copy of the engine with one fault, *killed* when a schedule breaks an invariant.
-`make mutants` does it again; [mutants/README.md](../../mutants/README.md) says how.
+`make mutants` does it again; `mutants/README.md` says how.
 
 """
 MARK = "<!-- {edge}: {part} -->"
