@@ -168,9 +168,9 @@ def _plain(kind: TypeEngine[Any]) -> TypeEngine[Any]:
 
 _NONE = "CAST('{}' AS BIGINT[])"
 _CREATED = f"""ARRAY(SELECT id FROM created) || CASE WHEN (SELECT count(*) FROM created) = cardinality(:creation_id)
-  THEN {_NONE} ELSE ARRAY(SELECT run.id FROM {tables.run} AS run
-    JOIN unnest(:creation_id, :creation_workflow, :creation_instance_id) AS asked (id, workflow, instance_id)
-      ON run.id = asked.id AND run.workflow = asked.workflow AND run.instance_id = asked.instance_id) END"""
+  THEN {_NONE} ELSE ARRAY(SELECT id FROM {tables.run} WHERE id = ANY (:creation_id)
+    AND workflow = (:creation_workflow)[array_position(:creation_id, id)]
+    AND instance_id = (:creation_instance_id)[array_position(:creation_id, id)]) END"""
 """What was inserted, and what an earlier attempt of the same group had inserted when its connection broke."""
 
 
