@@ -78,9 +78,12 @@ class Runner:
         self.running = False
         async with self._looking:
             grace_s = self._parts.options.drain_ms / 1000
-            outgoing = asyncio.gather(self._parts.hooks.stop(grace_s), self._parts.feeds.stop(grace_s))
+            loop = asyncio.get_running_loop()
+            hooks = loop.create_task(self._parts.hooks.stop(grace_s))
+            feeds = loop.create_task(self._parts.feeds.stop(grace_s))
             await self._drain()
-            await outgoing
+            await hooks
+            await feeds
         await self.news.close()
         await self.lease.release()
         self.committer.drop()
