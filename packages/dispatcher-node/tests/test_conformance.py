@@ -58,6 +58,8 @@ class TestAPSchedulerOfTheHost(DispatcherSuite):
 class TestPollingApps(DispatchedAppSuite):
     """Apps on the default."""
 
+    late_s = 10.0  # this machine has other tests to run; in virtual time it is one second
+
     @contextlib.asynccontextmanager
     async def running(self, database_url, workflows):
         """An app on one with its defaults."""
@@ -67,6 +69,8 @@ class TestPollingApps(DispatchedAppSuite):
 
 class TestAPSchedulerApps(DispatchedAppSuite):
     """Apps on a scheduler that the host has."""
+
+    late_s = 10.0  # likewise
 
     @contextlib.asynccontextmanager
     async def running(self, database_url, workflows):
