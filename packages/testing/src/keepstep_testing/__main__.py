@@ -36,21 +36,18 @@ class Command(Protocol):
         ...
 
 
-COMMANDS: tuple[Command, ...] = (export, replay)
+COMMANDS: tuple[Command, ...] = (export, replay, sim)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 2 when it could not be done."""
-    given_arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if given_arguments[:1] == ["sim"]:
-        return sim.main(given_arguments[1:])
     parser = argparse.ArgumentParser(prog="python -m keepstep_testing", description=__doc__)
     listed = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         added = listed.add_parser(command.NAME, help=command.HELP, description=command.HELP)
         command.add_arguments(added)
         added.set_defaults(run=command.run)
-    given = parser.parse_args(given_arguments)
+    given = parser.parse_args(arguments)
     try:
         return given.run(given)
     except KeepstepError as error:

@@ -16,9 +16,12 @@ from keepstep_testing.sim.shrink import Shrinker
 TRACE_LINES = 150
 
 
-def main(arguments: list[str]) -> int:
+NAME = "sim"
+HELP = "play seeds of the engine's own simulation, show what fails, make it small, and keep it"
+
+
+def run(options: argparse.Namespace) -> int:
     """Play; 0 when nothing was found."""
-    options = _options(arguments)
     campaign = Campaign()
     started = time.perf_counter()
     if options.replay is not None:
@@ -38,8 +41,8 @@ def main(arguments: list[str]) -> int:
     return 1 if campaign.failed else 0
 
 
-def _options(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m keepstep_testing sim", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--n", type=int, default=None, help="how many seeds; else as many as the time allows")
     parser.add_argument("--seconds", type=float, default=120.0, help="for how long, without --n")
@@ -51,7 +54,6 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--exhaustive", action="store_true", help="every fault at every gate of a seed, then two preemptions"
     )
-    return parser.parse_args(arguments)
 
 
 def _goes_on(options: argparse.Namespace, seed: int, seconds: float) -> bool:
