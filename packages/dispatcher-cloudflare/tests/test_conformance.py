@@ -48,7 +48,6 @@ class TestCloudflareApps(DispatchedAppSuite):
 
     parking_s = 8.0
     spread_s = 12.0  # a tick advances one instance after another, some hundred in a second
-    late_s = 10.0  # this machine has other tests to run; in virtual time it is one second
 
     @pytest.fixture(autouse=True)
     def bridge_of_the_test(self, bridge):

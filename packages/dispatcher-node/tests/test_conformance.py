@@ -58,8 +58,6 @@ class TestAPSchedulerOfTheHost(DispatcherSuite):
 class TestPollingApps(DispatchedAppSuite):
     """Apps on the default."""
 
-    late_s = 10.0  # this machine has other tests to run; in virtual time it is one second
-
     @contextlib.asynccontextmanager
     async def running(self, database_url, workflows):
         """An app on one with its defaults."""
@@ -69,8 +67,6 @@ class TestPollingApps(DispatchedAppSuite):
 
 class TestAPSchedulerApps(DispatchedAppSuite):
     """Apps on a scheduler that the host has."""
-
-    late_s = 10.0  # likewise
 
     @contextlib.asynccontextmanager
     async def running(self, database_url, workflows):
