@@ -127,7 +127,7 @@ def _perform(scenario: Scenario, world: World, stage: Stage, result: Result) -> 
         return stage.oracle.violation is not None
 
     def done() -> bool:
-        return broken() or (stage.busy_clients == 0 and not ghost.live() and not ghost.undelivered())
+        return broken() or (not stage.clients_busy and not ghost.live() and not ghost.undelivered())
 
     stage.outside.hook_trouble = scenario.hook_fails
     for number, machine in enumerate(scenario.machines, 1):

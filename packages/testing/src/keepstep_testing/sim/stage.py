@@ -60,12 +60,16 @@ class Stage:
         plan.stage = self
         self.machines: dict[str, Machine] = {}
         self.operations: list[Operation] = []
-        self.clients: list[Process] = []
-        self.busy_clients = 0
+        self._asking: dict[Process, None] = {}
         self.longest_stall_ms = 0
         self.stopping = False
         self._extra = 0
         self._coming_back = 0
+
+    @property
+    def clients_busy(self) -> bool:
+        """Whether a client still asks something; one whose process has crashed never will."""
+        return any(each.alive for each in self._asking)
 
     # --- machines
 
@@ -218,8 +222,7 @@ class Stage:
     def client(self, number: int, commands: tuple[Command, ...]) -> None:
         """A client that does one thing after the other."""
         process = self.world.process(f"c{number}", "host-9")
-        self.clients.append(process)
-        self.busy_clients += 1
+        self._asking[process] = None
         process.spawn(self._client(process, commands), "client")
 
     async def _client(self, process: Process, commands: tuple[Command, ...]) -> None:
@@ -243,7 +246,7 @@ class Stage:
                 where.on_end.append(lambda done=done: done.done() or done.set_result(None))
                 task.add_done_callback(lambda _, done=done: done.done() or done.set_result(None))
                 await done
-        self.busy_clients -= 1
+        del self._asking[process]
 
     async def _operate(self, app: Any, operation: Operation) -> None:
         try:
