@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Self
 
 TOLD = "oracle_told"
@@ -58,6 +59,12 @@ class SharedLine:
         self._functions: set[str] = set()
         tell = self.told.append
         self.sqlite.create_function(TOLD, -1, lambda *values: tell(values))
+
+    def load(self, path: Path) -> None:
+        """Become a copy of a file."""
+        file = sqlite3.connect(path)
+        file.backup(self.sqlite)
+        file.close()
 
     def committed(self) -> list[Told]:
         """What commits changed since the last time that this was asked."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from sqlite3 import connect
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
@@ -124,9 +123,7 @@ class Database:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "template.db"
             (migrate or _migrate_core)(path)
-            template = connect(path)
-            template.backup(sqlite)
-            template.close()
+            self._line.load(path)
         for statement in user_tables:
             sqlite.execute(statement)
         for name, record in RECORDS.items():
