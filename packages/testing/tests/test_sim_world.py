@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -177,3 +178,45 @@ def test_the_oracle_sees_what_was_committed_and_nothing_else(database):
     assert (born.table, born.old, born.new.epoch) == ("runner", None, 1)
     assert (changed.old.epoch, changed.new.epoch) == (1, 2)
     connection.close()
+
+
+INSERT = "INSERT INTO keepstep_runner VALUES (?, 1, 5, 'h', 2, 0)"
+TWO_OF_WHICH_ONE_FAILS = (
+    "INSERT INTO keepstep_runner SELECT 5 - n, 1, 5, 'h', 2, 0 FROM (SELECT 1 AS n UNION ALL SELECT 4)"
+)
+
+
+def test_one_process_writes_at_a_time(database):
+    """Who comes while another is in a transaction is refused as SQLite refuses it; nobody sees what is not committed."""
+    database.reset()
+    one, other = database.connect(), database.connect()
+    one.execute("BEGIN IMMEDIATE")
+    one.execute(INSERT, (1,))
+    with pytest.raises(sqlite3.OperationalError) as refused:
+        other.execute("BEGIN IMMEDIATE")
+    assert refused.value.sqlite_errorcode == sqlite3.SQLITE_BUSY
+    with pytest.raises(sqlite3.OperationalError) as refused:
+        other.execute("SELECT * FROM keepstep_runner")
+    assert refused.value.sqlite_errorcode == sqlite3.SQLITE_LOCKED
+    assert (one.in_transaction, other.in_transaction) == (True, False)
+    one.close()
+    other.execute("BEGIN IMMEDIATE")
+    assert other.execute("SELECT * FROM keepstep_runner").fetchall() == []
+    other.close()
+
+
+def test_what_is_gone_back_on_was_not_changed(database):
+    """Neither after a statement that fails, nor after a return to a savepoint."""
+    database.reset()
+    connection = database.connect()
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(INSERT, (1,))
+    connection.execute("SAVEPOINT here")
+    connection.execute(INSERT, (2,))
+    connection.execute("ROLLBACK TO SAVEPOINT here")
+    with pytest.raises(sqlite3.IntegrityError):
+        connection.execute(TWO_OF_WHICH_ONE_FAILS)
+    connection.execute(INSERT, (3,))
+    connection.execute("COMMIT")
+    assert [change.new.id for change in database.changes()] == [1, 3]
+    assert database.changes() == []

@@ -59,7 +59,7 @@ class Facilities:
         self.journal = journal
         self.definition = definition
         self.draws = draws
-        self.options = _default_options(definition)
+        self.options = _default_options(definition.retry, definition.timeout_ms)
         self.continued: str | None = None
 
 
@@ -349,8 +349,8 @@ async def _past() -> None:
 
 
 @lru_cache(maxsize=1024)
-def _default_options(definition: WorkflowDefinition[Any, Any]) -> DoOptions:
-    return DoOptions(definition.retry, definition.timeout_ms)
+def _default_options(retry: Retry, timeout_ms: int) -> DoOptions:
+    return DoOptions(retry, timeout_ms)
 
 
 def _policy(

@@ -29,21 +29,25 @@ class Recording:
 
     Args:
         strategy: which.
-        names: whether options are named: False saves the time when nobody will replay.
     """
 
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
-        self.deviations: Deviations = {}
+        self._departures: dict[Key, list[Key]] = {}
+
+    @property
+    def deviations(self) -> Deviations:
+        """The departures so far, by name."""
+        return {str(key): list(map(str, picked)) for key, picked in self._departures.items()}
 
     def pick(self, options: Sequence[Option], default: Option | None, *, can_tick: bool) -> Option | None:
         """Ask the strategy, and note when it does not go on without preemption."""
         if default is None:
             return None
         chosen = self._strategy.choose(options, default, can_tick=can_tick)
-        if chosen is default and not self.deviations.get(_name(default)):
+        if chosen is default and default.key not in self._departures:
             return chosen
-        self.deviations.setdefault(_name(default), []).append(_name(chosen))
+        self._departures.setdefault(default.key, []).append(CLOCK if chosen is None else chosen.key)
         return chosen
 
 

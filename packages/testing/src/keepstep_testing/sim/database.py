@@ -1,14 +1,13 @@
-"""The world's database: real SQLite in memory, shared by the connections of all processes, with a log of every change.
+"""The world's database: real SQLite in memory, one for all processes, with a log of every change.
 
-A schedule costs no schema and no compiled statement: connections are kept from schedule to schedule, and what is
-between two schedules is that all rows go. Triggers write each changed row, as it was and as it is, to a table of the
-oracle's own, so that a look after a commit sees what the commit changed and nothing of what was rolled back.
+A schedule costs no schema and no compiled statement: both are kept from schedule to schedule, and what is between two
+schedules is that all rows go. Triggers tell each changed row, as it was and as it is; what is rolled back is forgotten,
+so that a look after a commit sees what the commit changed and nothing else.
 """
 
 from __future__ import annotations
 
 import itertools
-import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +27,7 @@ from keepstep.model.records import (
 )
 from keepstep.store import tables
 from keepstep.store.migrations import CORE
+from keepstep_testing.sim.connections import TOLD, Connection, SharedLine
 
 RECORDS: dict[str, Any] = {
     "run": RunRecord,
@@ -40,7 +40,6 @@ RECORDS: dict[str, Any] = {
 }
 """The watched tables, without their prefix, and what their rows are."""
 
-_WIDTH = max(len(record._fields) for record in RECORDS.values())
 _NUMBERS = itertools.count(1)
 
 
@@ -52,21 +51,8 @@ class Change(NamedTuple):
     new: Any
 
 
-class _Connection(sqlite3.Connection):
-    """A connection that goes back to the world when it is closed."""
-
-    back: Callable[[_Connection], None] | None = None
-
-    def close(self) -> None:
-        """Roll back and give back."""
-        if self.back is None:
-            super().close()
-        else:
-            self.back(self)
-
-
 class Database:
-    """One shared database in memory.
+    """One database in memory.
 
     Args:
         migrate: called with the path of an empty file, makes the schema there. None = keepstep's own tables.
@@ -76,91 +62,51 @@ class Database:
     def __init__(
         self, migrate: Callable[[Path], None] | None = None, user_tables: Sequence[str] = ()
     ) -> None:
-        self.path = f"file:keepstep-sim-{next(_NUMBERS)}?mode=memory&cache=shared"
-        self._spare: list[_Connection] = []
-        self._out: dict[_Connection, None] = {}
-        self._oracle = sqlite3.connect(self.path, uri=True, isolation_level=None)
-        self._oracle.execute("PRAGMA synchronous = OFF")
+        self.path = f"file:keepstep-sim-{next(_NUMBERS)}?mode=memory"
+        self._line = SharedLine()
         self._make_schema(migrate, user_tables)
         self._tables: list[str] = [
             row[0]
-            for row in self._oracle.execute(
+            for row in self._line.sqlite.execute(
                 "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
                 f" AND name <> '{tables.migration.name}' ORDER BY name"
             )
         ]
-        self._seen = 0
         self.user_engine: Engine | None = None
 
-    # --- connections
-
-    def connect(self, path: str = "", cache_kib: int = 0) -> _Connection:
-        """A connection of a process: a used one if there is any, so that its statements are compiled already."""
-        if self._spare:
-            connection = self._spare.pop()
-        else:
-            connection = sqlite3.connect(
-                self.path,
-                timeout=0,
-                isolation_level=None,
-                check_same_thread=False,
-                cached_statements=512,
-                uri=True,
-                factory=_Connection,
-            )
-            connection.execute("PRAGMA synchronous = OFF")
-        connection.back = self._take_back
-        self._out[connection] = None
-        return connection
-
-    def _take_back(self, connection: _Connection) -> None:
-        if connection in self._out:
-            del self._out[connection]
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            self._spare.append(connection)
+    def connect(self, path: str = "", cache_kib: int = 0) -> Connection:
+        """A connection of a process."""
+        return Connection(self._line)
 
     def cut(self) -> None:
-        """Take all connections back; what was not committed is rolled back."""
-        for connection in list(self._out):
-            self._take_back(connection)
+        """Whoever is in a transaction is cut off: it is rolled back."""
+        self._line.cut()
 
     def reset(self) -> None:
-        """Empty: what the last schedule left goes, whoever had connections has none."""
+        """Empty: what the last schedule left goes."""
         self.cut()
-        self._oracle.execute("BEGIN")
+        sqlite = self._line.sqlite
+        sqlite.execute("BEGIN")
         for name in self._tables:
-            self._oracle.execute(f'DELETE FROM "{name}"')
-        self._oracle.execute("DELETE FROM oracle_change")
-        self._oracle.execute("COMMIT")
-        self._seen = 0
+            sqlite.execute(f'DELETE FROM "{name}"')
+        sqlite.execute("COMMIT")
+        self._line.forget()
 
     # --- looking
 
     def changes(self) -> list[Change]:
         """What commits changed since the last look, in order."""
-        rows = self._oracle.execute("SELECT * FROM oracle_change WHERE n > ?", (self._seen,)).fetchall()
-        if not rows:
-            return []
-        self._seen = rows[-1][0]
-        found: list[Change] = []
-        for row in rows:
-            record = RECORDS[row[1]]
-            width = len(record._fields)
-            old = None if row[2] == "I" else record._make(row[3 : 3 + width])
-            new = None if row[2] == "D" else record._make(row[3 + _WIDTH : 3 + _WIDTH + width])
-            found.append(Change(row[1], old, new))
-        return found
+        return [_change(*each) for each in self._line.committed()]
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """What a query finds, beside all processes."""
-        return self._oracle.execute(sql).fetchall()
+        """What a query finds, beside all processes; raises what SQLite raises while one of them is writing."""
+        return Connection(self._line).execute(sql).fetchall()
 
     def end_lease(self, runner_id: int, at_ms: int) -> None:
         """Let a runner's lease have ended, as if its time had passed."""
         ended = tables.runner.update().values(locked_until=at_ms).where(tables.runner.c.id == runner_id)
         text = ended.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
-        self._oracle.execute(str(text))
+        Connection(self._line).execute(str(text))
 
     def digest(self) -> str:
         """All rows of all tables as text: equal for equal schedules."""
@@ -173,37 +119,34 @@ class Database:
     # --- schema
 
     def _make_schema(self, migrate: Callable[[Path], None] | None, user_tables: Sequence[str]) -> None:
+        sqlite = self._line.sqlite
         with TemporaryDirectory() as folder:
             path = Path(folder) / "template.db"
             (migrate or _migrate_core)(path)
-            template = sqlite3.connect(path)
-            template.backup(self._oracle)
-            template.close()
-        self._oracle.execute("PRAGMA journal_mode = MEMORY")
+            self._line.load(path)
         for statement in user_tables:
-            self._oracle.execute(statement)
-        columns = ", ".join(f"{side}{n}" for side in ("o", "w") for n in range(_WIDTH))
-        self._oracle.execute(f"CREATE TABLE oracle_change (n INTEGER PRIMARY KEY, tbl, op, {columns})")
+            sqlite.execute(statement)
         for name, record in RECORDS.items():
             for op, event in (("I", "INSERT"), ("U", "UPDATE"), ("D", "DELETE")):
-                self._oracle.execute(_trigger(name, record._fields, op, event))
+                sqlite.execute(_trigger(name, record._fields, op, event))
 
 
-def refusal(code: str, text: str) -> sqlite3.OperationalError:
-    """An error as SQLite raises it: ``BUSY``, ``FULL``, ``IOERR``, ``READONLY``."""
-    error = sqlite3.OperationalError(text)
-    error.sqlite_errorcode = getattr(sqlite3, f"SQLITE_{code}")
-    return error
+def _change(table: str, op: str, *values: Any) -> Change:
+    make = RECORDS[table]._make
+    if op == "I":
+        return Change(table, None, make(values))
+    if op == "D":
+        return Change(table, make(values), None)
+    width = len(values) // 2
+    return Change(table, make(values[:width]), make(values[width:]))
 
 
 def _trigger(name: str, fields: Sequence[str], op: str, event: str) -> str:
-    old = [f'old."{field}"' if op != "I" else "NULL" for field in fields]
-    new = [f'new."{field}"' if op != "D" else "NULL" for field in fields]
-    padding = ["NULL"] * (_WIDTH - len(fields))
-    values = ", ".join([*old, *padding, *new, *padding])
+    sides = {"I": ("new",), "U": ("old", "new"), "D": ("old",)}[op]
+    values = ", ".join(f'{side}."{field}"' for side in sides for field in fields)
     return (
         f'CREATE TRIGGER "oracle_{name}_{op}" AFTER {event} ON "{tables.PREFIX}{name}" BEGIN'
-        f" INSERT INTO oracle_change VALUES (NULL, '{name}', '{op}', {values}); END"
+        f" SELECT {TOLD}('{name}', '{op}', {values}); END"
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from keepstep_testing.sim.chooser import PORTFOLIO
 from keepstep_testing.sim.faults.kinds import KINDS, Fault
-from keepstep_testing.sim.scenario import Command, Draws, Machine, Scenario, Seeded
+from keepstep_testing.sim.scenario import CHAOS, Command, Draws, Machine, Scenario, Seeded
 
 Does = tuple[str, list[Any]]
 """A verb of the client and its arguments."""
@@ -49,7 +49,8 @@ def focused(seed: int) -> Scenario:
         (tuple(first), tuple(second)),
         tuple(_fault(draw, draw.pick(kinds)) for _ in range(draw.pick((0, 1, 1, 2, 3)))),
         draw.pick(PORTFOLIO),
-        chaos_picks=draw.pick((80, 160, 320)),
+        chaos_picks=draw.pick(CHAOS),
+        warm=draw.integer(1, 4) > 1,
     )
 
 

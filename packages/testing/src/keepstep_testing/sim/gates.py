@@ -65,21 +65,22 @@ class Message:
 
     Attributes:
         key: its name.
-        to: the process that it is for.
+        process: that it is for.
         deliver: what its arrival does.
         order: rises with each message and gate.
         after_us: not before this time.
     """
 
     key: Key
-    to: Process
+    process: Process
     deliver: Any
     order: int
     after_us: int = 0
+    facts: str = ""
 
     def open(self) -> None:
         """Arrive."""
-        if self.to.alive:
+        if self.process.alive:
             self.deliver()
 
 

@@ -27,32 +27,28 @@ class EndlessProcessError(AssertionError):
 class Scheduled:
     """A callback that will run, unless it is cancelled; a timer's too."""
 
-    __slots__ = ("_args", "_callback", "_cancelled", "_context", "_when")
+    __slots__ = ("_when", "args", "callback", "context", "is_cancelled")
 
     def __init__(
         self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None, when: float
     ) -> None:
-        self._callback = callback
-        self._args = args
-        self._context = copy_context() if context is None else context
-        self._cancelled = False
+        self.callback = callback
+        self.args = args
+        self.context = copy_context() if context is None else context
+        self.is_cancelled = False
         self._when = when
 
     def cancel(self) -> None:
         """Never run."""
-        self._cancelled = True
+        self.is_cancelled = True
 
     def cancelled(self) -> bool:
         """Whether it was cancelled."""
-        return self._cancelled
+        return self.is_cancelled
 
     def when(self) -> float:
         """A timer's time, by the loop's clock."""
         return self._when
-
-    def run(self) -> None:
-        """Call it, in its context."""
-        self._context.run(self._callback, *self._args)
 
 
 Offload = Callable[[Callable[[], Any]], "asyncio.Future[Any]"]
@@ -69,37 +65,33 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     Attributes:
         stopped: nothing runs any more, from this very callback on.
-        tasks: that are not done. They are kept: garbage collection would run their ``finally``.
+        ready: what can run now.
     """
 
     def __init__(self, clock: ProcessClock, offload: Offload, on_error: Callable[[str], None]) -> None:
         self._clock = clock
         self._offload = offload
         self._on_error = on_error
-        self._ready: deque[Scheduled] = deque()
+        self.ready: deque[Scheduled] = deque()
         self._timers: list[tuple[int, int, Scheduled]] = []
         self._made = 0
         self.stopped = False
-        self.tasks: dict[asyncio.Task[Any], None] = {}
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._tidy_at = 256
 
     # --- for the world
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether something can run now."""
-        return bool(self._ready)
 
     def run_ready(self) -> None:
         """Run until nothing is ready."""
         asyncio._set_running_loop(self)  # what every loop does
-        ready, count = self._ready, 0
+        ready, left = self.ready, CALLS_MAX
         try:
             while ready and not self.stopped:
                 call = ready.popleft()
-                if not call.cancelled():  # this file's own
-                    call.run()
-                count += 1
-                if count > CALLS_MAX:
+                if not call.is_cancelled:
+                    call.context.run(call.callback, *call.args)
+                left -= 1
+                if left < 0:
                     raise EndlessProcessError(f"{CALLS_MAX:,} calls without a wait, the last one: {call!r}")
         finally:
             asyncio._set_running_loop(None)  # likewise
@@ -107,7 +99,7 @@ class SimLoop(asyncio.AbstractEventLoop):
     def next_due_us(self) -> int | None:
         """The world's time at which the next timer is due."""
         timers = self._timers
-        while timers and timers[0][2].cancelled():
+        while timers and timers[0][2].is_cancelled:
             heapq.heappop(timers)
         return timers[0][0] if timers else None
 
@@ -115,20 +107,22 @@ class SimLoop(asyncio.AbstractEventLoop):
         """Make ready what is due."""
         timers = self._timers
         while timers and timers[0][0] <= us:
-            self._ready.append(heapq.heappop(timers)[2])
+            self.ready.append(heapq.heappop(timers)[2])
 
     def bury(self) -> None:
         """The world has ended: end the tasks. What their ``finally`` does now changes nothing and is heard by nobody."""
         self.stopped = True
-        while self.tasks:
-            task, _ = self.tasks.popitem()
+        while self._tasks:
+            task = self._tasks.pop()
+            if task.done():
+                continue
             task._log_destroy_pending = False  # pyright: ignore[reportAttributeAccessIssue]
             coroutine = task.get_coro()
             for _ in range(8):  # one that waits within its finally is closed again
                 with suppress(BaseException):
                     coroutine.close()
                     break
-        self._ready.clear()
+        self.ready.clear()
         self._timers.clear()
 
     # --- asyncio's interface
@@ -138,7 +132,7 @@ class SimLoop(asyncio.AbstractEventLoop):
     ) -> Scheduled:
         """Run it after what is ready already."""
         call = Scheduled(callback, args, context, 0.0)
-        self._ready.append(call)
+        self.ready.append(call)
         return call
 
     def call_soon_threadsafe(  # pyright: ignore[reportIncompatibleMethodOverride]  # asyncio's own stubs want its own handles
@@ -181,12 +175,11 @@ class SimLoop(asyncio.AbstractEventLoop):
         """A task, kept until it is done."""
         self._made += 1
         task = asyncio.Task(coro, loop=self, name=name or f"task-{self._made}", context=context)
-        self.tasks[task] = None
-        task.add_done_callback(self._forget)
+        self._tasks.append(task)  # kept: garbage collection would run its ``finally``
+        if len(self._tasks) > self._tidy_at:
+            self._tasks = [each for each in self._tasks if not each.done()]
+            self._tidy_at = 2 * len(self._tasks) + 256
         return task
-
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self.tasks.pop(task, None)
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """Have it called as a thread would call it: later, at once, in one go."""

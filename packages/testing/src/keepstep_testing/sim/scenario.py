@@ -100,6 +100,7 @@ class Scenario:
         chaos_picks: how long the chaos lasts at most.
         calm: no faults and no preemptions: quality is judged, too.
         hook_fails: so many deliveries of each hook fail.
+        warm: the machines have started and looked before the chaos begins.
     """
 
     seed: int
@@ -111,6 +112,7 @@ class Scenario:
     chaos_picks: int = 220
     calm: bool = False
     hook_fails: int = 0
+    warm: bool = False
 
     def to_json(self) -> str:
         """As text; :func:`of_json` reads it."""
@@ -130,11 +132,13 @@ def of_json(text: str) -> Scenario:
         chaos_picks=raw["chaos_picks"],
         calm=raw["calm"],
         hook_fails=raw["hook_fails"],
+        warm=raw.get("warm", False),
     )
 
 
 # --- drawing
 
+CHAOS = (30, 60, 90, 150)
 EVENT_TYPES = ("go", "word")
 
 
@@ -149,7 +153,9 @@ def drawn(seed: int, draws: Draws | None = None, *, calm: bool = False) -> Scena
     draw = draws or Seeded(seed, calm=calm)
     ids = [f"i{n}" for n in range(1, draw.pick((1, 1, 1, 2, 2, 3, 6)) + 1)]
     if calm:
-        return Scenario(seed, (Machine(),), _clients(draw, ids, calm=True), strategy="straight", calm=True)
+        return Scenario(
+            seed, (Machine(),), _clients(draw, ids, calm=True), strategy="straight", calm=True, warm=True
+        )
     machines = _machines(draw)
     return Scenario(
         seed,
@@ -157,8 +163,9 @@ def drawn(seed: int, draws: Draws | None = None, *, calm: bool = False) -> Scena
         _clients(draw, ids, calm=False),
         _faults(draw),
         draw.pick(PORTFOLIO),
-        chaos_picks=draw.pick((80, 160, 240, 320)),
+        chaos_picks=draw.pick(CHAOS),
         hook_fails=draw.pick((0, 0, 0, 1, 2)),
+        warm=draw.integer(1, 4) > 1,
     )
 
 

@@ -38,7 +38,7 @@ class Result:
     Attributes:
         scenario: what was played.
         violation: the first offence, or None.
-        deviations: where it departed from the schedule without preemptions.
+        chooser: what picked.
         struck: the faults that struck, with the gates where they did.
         trace: what happened.
         fired: faults by kind, those of the workload too.
@@ -52,7 +52,7 @@ class Result:
 
     scenario: Scenario
     violation: rules.Violation | None
-    deviations: Deviations
+    chooser: Recording | Replay
     struck: list[Fault]
     trace: Trace
     fired: Counter[str] = field(default_factory=Counter)
@@ -64,6 +64,11 @@ class Result:
     picks: int = 0
     chaos_picks: int = 0
     digest: int = 0
+
+    @property
+    def deviations(self) -> Deviations:
+        """Where it departed from the schedule without preemptions."""
+        return self.chooser.deviations
 
 
 def play(scenario: Scenario, database: Database, *, wanted: bool = False) -> Result:
@@ -83,8 +88,8 @@ def play(scenario: Scenario, database: Database, *, wanted: bool = False) -> Res
         chooser = Recording(strategy_of(scenario.strategy, random.Random(f"{scenario.seed}/strategy")))
     world = World(scenario.seed, database, chooser=chooser, disaster=plan, trace=trace)
     oracle = Oracle(world)
-    stage = Stage(world, plan, oracle)
-    result = Result(scenario, None, chooser.deviations, plan.struck, trace)
+    stage = Stage(world, plan, oracle, scenario.seed)
+    result = Result(scenario, None, chooser, plan.struck, trace)
     with _simulating(oracle, quiet=not wanted):
         try:
             _perform(scenario, world, stage, result)
@@ -127,11 +132,13 @@ def _perform(scenario: Scenario, world: World, stage: Stage, result: Result) -> 
         return stage.oracle.violation is not None
 
     def done() -> bool:
-        return broken() or (stage.busy_clients == 0 and not ghost.live() and not ghost.undelivered())
+        return broken() or (not stage.clients_busy and not ghost.live() and not ghost.undelivered())
 
     stage.outside.hook_trouble = scenario.hook_fails
     for number, machine in enumerate(scenario.machines, 1):
         stage.start(f"{machine.kind[0]}{number}", machine)
+    if scenario.warm:
+        world.settle()
     for number, commands in enumerate(scenario.clients, 1):
         stage.client(number, commands)
     world.run(done, scenario.chaos_picks, fair=scenario.calm)
@@ -140,6 +147,7 @@ def _perform(scenario: Scenario, world: World, stage: Stage, result: Result) -> 
 
     stage.plan.heal()
     stage.make_fair()
+    world.passing = True
     world.run_for(FAIR_S, FAIR_PICKS, done)
     _check(stage)
     rules.at("L", ghost, stage)

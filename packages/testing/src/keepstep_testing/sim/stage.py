@@ -49,10 +49,12 @@ class Stage:
         world: empty.
         plan: its faults.
         oracle: its oracle.
+        seed: decides which runner is left at the end.
     """
 
-    def __init__(self, world: World, plan: FaultPlan, oracle: Oracle) -> None:
+    def __init__(self, world: World, plan: FaultPlan, oracle: Oracle, seed: int) -> None:
         self.world = world
+        self._seed = seed
         self.plan = plan
         self.oracle = oracle
         self.outside = Outside(oracle.ghost, self.die)
@@ -60,12 +62,17 @@ class Stage:
         plan.stage = self
         self.machines: dict[str, Machine] = {}
         self.operations: list[Operation] = []
-        self.clients: list[Process] = []
-        self.busy_clients = 0
+        self._asking: dict[Process, None] = {}
         self.longest_stall_ms = 0
         self.stopping = False
+        self.fair = False
         self._extra = 0
         self._coming_back = 0
+
+    @property
+    def clients_busy(self) -> bool:
+        """Whether a client still asks something; one whose process has crashed never will."""
+        return any(each.alive for each in self._asking)
 
     # --- machines
 
@@ -133,18 +140,28 @@ class Stage:
         self.crash(process, back_after=0.2)
 
     def make_fair(self) -> None:
-        """The chaos is over: somebody with the right code serves, and what was paused is resumed."""
-        able = [each for each in self.servers() if each.code != "without" and not each.draining]
-        if not able:
-            self.start("rfair", Machine(host="host-4"))
+        """The chaos is over: one runner with the right code serves, the others leave, what was paused is resumed."""
+        self.fair = True
+        able = self._able() or [self.start("rfair", Machine(host="host-4"))]
+        kept = able[self._seed % len(able)]
+        for process in self.servers():
+            if process is not kept:
+                self._retire(process)
         operator = self.world.process("operator", "host-9")
         operator.spawn(self._resume_what_is_paused(operator), "operator")
 
+    def _able(self) -> list[Process]:
+        """Who may be left alone: a runner, unless there never was one; ticks alone do not count takeovers (B7)."""
+        kinds = {"runner"} & {each.kind for each in self.machines.values()} or {"ticker"}
+        able = [each for each in self.servers() if self.machines[each.name].kind in kinds]
+        return [each for each in able if each.code != "without" and not each.draining]
+
     async def _resume_what_is_paused(self, operator: Process) -> None:
-        app: Any = App(operator.surroundings, dispatcher=None, **CODES["current"])
+        app: Any = None
         while True:
             for run in self.oracle.ghost.live():
                 if run.status == "paused" or run.pause_requested:
+                    app = app or App(operator.surroundings, dispatcher=None, **CODES["current"])
                     await app.sim.workflows.play.instance(run.instance_id).resume()
             await asyncio.sleep(20)
 
@@ -152,10 +169,14 @@ class Stage:
         """Everybody drains and goes."""
         self.stopping = True
         for process in self.servers():
-            if process.app is None:
-                process.leave()
-            elif not process.draining:
-                process.spawn(self._stop(process), "stop")
+            self._retire(process)
+
+    def _retire(self, process: Process) -> None:
+        if process.app is None:
+            process.leave()
+        elif not process.draining:
+            process.draining = True
+            process.spawn(self._stop(process), "stop")
 
     async def _stop(self, process: Process) -> None:
         await process.app.stop()
@@ -163,7 +184,7 @@ class Stage:
 
     def _back(self, name: str, machine: Machine, code: str) -> None:
         self._coming_back -= 1
-        if self.stopping:
+        if self.stopping or (self.fair and self._able()):
             return
         if not any(each.alive and each.name == name for each in self.world.processes):
             self.start(name, machine, code)
@@ -218,8 +239,7 @@ class Stage:
     def client(self, number: int, commands: tuple[Command, ...]) -> None:
         """A client that does one thing after the other."""
         process = self.world.process(f"c{number}", "host-9")
-        self.clients.append(process)
-        self.busy_clients += 1
+        self._asking[process] = None
         process.spawn(self._client(process, commands), "client")
 
     async def _client(self, process: Process, commands: tuple[Command, ...]) -> None:
@@ -243,7 +263,7 @@ class Stage:
                 where.on_end.append(lambda done=done: done.done() or done.set_result(None))
                 task.add_done_callback(lambda _, done=done: done.done() or done.set_result(None))
                 await done
-        self.busy_clients -= 1
+        del self._asking[process]
 
     async def _operate(self, app: Any, operation: Operation) -> None:
         try:

@@ -46,13 +46,14 @@ class SimStore(SqliteStore):
 
     def __init__(self, process: Process) -> None:
         database = process.world.database
+        connect: Any = database.connect  # speaks like SQLite's own
         super().__init__(
             database.path,
             clock=process.world.clock,
             busy_timeout_ms=BUSY_TIMEOUT_MS,
             slow_commit_ms=None,
             gate=self._pass,
-            connect=database.connect,
+            connect=connect,
         )
         self._process = process
         self._under_way: dict[asyncio.Task[Any] | None, Transaction] = {}

@@ -6,14 +6,19 @@ import zlib
 
 
 class Trace:
-    """A list of lines; only the digest is kept unless ``wanted``.
+    """A list of lines, and a digest of them.
 
     Args:
         wanted: keep the lines.
+        digested: keep a digest of them.
+
+    Attributes:
+        listens: whether a line is worth its making.
     """
 
-    def __init__(self, *, wanted: bool = False) -> None:
+    def __init__(self, *, wanted: bool = False, digested: bool = True) -> None:
         self.wanted = wanted
+        self.listens = wanted or digested
         self.lines: list[tuple[int, str, str, str]] = []
         self._digest = 0
 

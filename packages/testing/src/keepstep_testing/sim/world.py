@@ -12,13 +12,14 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from keepstep_testing.sim.clock import WorldClock
-from keepstep_testing.sim.database import Change, Database
+from keepstep_testing.sim.database import Database
 from keepstep_testing.sim.gates import CLOCK, Gate, Key, Message, Option
 from keepstep_testing.sim.loop import EndlessProcessError
 from keepstep_testing.sim.process import Process
+from keepstep_testing.sim.roles import Calm, Chooser, Disaster, Watcher
 from keepstep_testing.sim.sessions import user_engine
 from keepstep_testing.sim.store import Transaction
 from keepstep_testing.sim.trace import Trace
@@ -27,58 +28,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 FIRST_PID = 100
-
-
-class Chooser(Protocol):
-    """Picks what happens next."""
-
-    def pick(self, options: Sequence[Option], default: Option | None, *, can_tick: bool) -> Option | None:
-        """One of ``options``; None = the clock, which ``can_tick`` allows. ``default`` continues without preemption."""
-        ...
-
-
-class Watcher(Protocol):
-    """Sees what happens; the oracle."""
-
-    def committed(self, transaction: Transaction, changes: Sequence[Change]) -> None:
-        """A transaction is durable."""
-        ...
-
-    def crashed(self, process: Process) -> None:
-        """A process is gone."""
-        ...
-
-
-class Disaster(Protocol):
-    """What strikes; the fault plan."""
-
-    def strike(self, world: World, option: Option) -> bool:
-        """Do to ``option`` what is planned for it; True when it must not be opened now."""
-        ...
-
-    def before_commit(self, process: Process, label: str) -> bool:
-        """Whether a transaction of this label is to stop before its COMMIT."""
-        ...
-
-    def user_trouble(self, process: Process) -> str | None:
-        """``"before"`` or ``"after"``: what happens to a user's transaction."""
-        ...
-
-
-class Calm:
-    """No faults."""
-
-    def strike(self, world: World, option: Option) -> bool:
-        """Nothing."""
-        return False
-
-    def before_commit(self, process: Process, label: str) -> bool:
-        """No."""
-        return False
-
-    def user_trouble(self, process: Process) -> str | None:
-        """None."""
-        return None
+PASSED_MAX = 2_000
+"""Gates that stand open until time moves; then they close, so that a process which goes round in circles is noticed."""
+_HINTING = frozenset({"run", "event", "hook"})
 
 
 class World:
@@ -98,6 +50,7 @@ class World:
         picks: choices made.
         reached: states and events worth counting, by name.
         deaf: no wake-up arrives any more.
+        passing: gates stand open, and nothing is picked there.
         ignore_lock_until_us: until then processes run into the write lock instead of waiting for their turn.
     """
 
@@ -122,9 +75,12 @@ class World:
         self.picks = 0
         self.reached: Counter[str] = Counter()
         self.labels: Counter[str] = Counter()
+        self.passing = False
+        self._passed = 0
+        self._live: list[Process] = []
         self._options: list[Option] = []
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
-        self._occurrences: Counter[tuple[str, str]] = Counter()
+        self._occurrences: dict[tuple[str, str], int] = {}
         self._order = 0
         self._lock: Process | None = None
         self._last: Process | None = None
@@ -152,6 +108,7 @@ class World:
             drift_ppm=drift_ppm,
         )
         self.processes.append(made)
+        self._live.append(made)
         return made
 
     def later(self, after_us: int, act: Callable[[], None]) -> None:
@@ -163,12 +120,19 @@ class World:
 
     def key(self, actor: str, label: str) -> Key:
         """The name of the gate to which an actor comes now."""
-        self._occurrences[actor, label] += 1
-        return Key(actor, label, self._occurrences[actor, label])
+        name = actor, label
+        self._occurrences[name] = count = self._occurrences.get(name, 0) + 1
+        return Key(actor, label, count)
 
     def passes(self, process: Process, label: str) -> bool:
-        """Whether gates are open: never, while the world runs."""
-        return False
+        """Whether a process need not stop at this gate."""
+        if not self.passing or self._passed >= PASSED_MAX:
+            return False
+        if label.endswith(":begin") and self.locked_by(process):
+            return False
+        self._passed += 1
+        self.labels[label] += 1
+        return True
 
     def park(self, gate: Gate) -> None:
         """A process waits at a gate."""
@@ -180,18 +144,17 @@ class World:
         """Send a wake-up; one that is on its way already covers it."""
         if self.deaf and label in {"wake", "hint"}:
             return
-        if any(
-            isinstance(each, Message) and each.to is to and each.key.label == label for each in self._options
-        ):
-            return
+        for each in self._options:
+            if each.process is to and each.key.label == label and isinstance(each, Message):
+                return
         self._order += 1
         self._options.append(Message(self.key(to.name, label), to, deliver, self._order))
 
     def doubled(self, message: Message, after_us: int) -> None:
         """Send a message once more, later."""
         self._order += 1
-        key = self.key(message.to.name, message.key.label)
-        again = Message(key, message.to, message.deliver, self._order, self.clock.us + after_us)
+        key = self.key(message.process.name, message.key.label)
+        again = Message(key, message.process, message.deliver, self._order, self.clock.us + after_us)
         self._options.append(again)
 
     def lose(self, option: Option) -> None:
@@ -240,14 +203,14 @@ class World:
         changes = self.database.changes()
         for watcher in self.watchers:
             watcher.committed(transaction, changes)
-        if changes and any(each.table in {"run", "event", "hook"} for each in changes):
-            for process in self.processes:
-                if process is not transaction.process and process.alive and process.on_hint is not None:
+        if changes and any(each.table in _HINTING for each in changes):
+            for process in self._live:
+                if process is not transaction.process and process.on_hint is not None:
                     self.send(process, "hint", process.on_hint)
 
     def failed(self, transaction: Transaction, error: BaseException) -> None:
         """A transaction ended in an error."""
-        if self.trace.wanted:
+        if self.trace.listens:
             self.trace.add(
                 self.clock.us, transaction.process.name, transaction.label, f"{type(error).__name__}: {error}"
             )
@@ -264,7 +227,8 @@ class World:
     def crashed(self, process: Process, *, pid_dies: bool = True) -> None:
         """A process is gone: its gates and its messages with it."""
         self.unlocked(process)
-        self._options = [each for each in self._options if _whose(each) is not process]
+        self._options = [each for each in self._options if each.process is not process]
+        self._live = [each for each in self._live if each is not process]
         if pid_dies:
             self._dead_pids.add(process.pid)
         for watcher in self.watchers:
@@ -294,12 +258,18 @@ class World:
         over = self.run(lambda: until() or self.clock.us > end, picks_max, fair=True)
         return over and until()
 
+    def settle(self) -> None:
+        """Let everything happen that needs no time, with open gates."""
+        self.passing = True
+        self._quiesce()
+        self.passing = False
+
     def _quiesce(self) -> None:
-        again = True
+        again, now = True, self.clock.us
         while again:
             again = False
-            for process in self.processes:
-                if process.loop.is_ready and process.runs:
+            for process in self._live:
+                if process.loop.ready and process.alive and process.stalled_until_us <= now:
                     again = True
                     try:
                         process.loop.run_ready()
@@ -308,35 +278,45 @@ class World:
 
     def _step(self, *, fair: bool) -> bool:
         options = self._open_options()
-        due = self._next_due_us()
-        if not options and due is None:
-            return False
+        if not options:
+            due = self._next_due_us()
+            if due is None:
+                return False
+            self.picks += 1
+            self._pass_time_to(due)
+            return True
         default = self._default(options)
-        option = default if fair else self.chooser.pick(options, default, can_tick=due is not None)
+        option = default if fair else self.chooser.pick(options, default, can_tick=self._can_tick())
         self.picks += 1
         if option is None:
+            due = self._next_due_us()
             assert due is not None
-            self.reached["clock race"] += bool(options)
+            self.reached["clock race"] += 1
             self._pass_time_to(due)
             return True
         if isinstance(option, Message) and options[0] is not option and isinstance(options[0], Message):
             self.reached["message overtaken"] += 1
         if not fair and self.disaster.strike(self, option):
             return True
-        self.trace.add(self.clock.us, option.key.actor, option.key.label, _facts(option))
+        self._open(option)
+        return True
+
+    def _open(self, option: Option) -> None:
+        key = option.key
+        if self.trace.listens:
+            self.trace.add(self.clock.us, key.actor, key.label, option.facts)
         if option in self._options:
             self._options.remove(option)
-        self.labels[option.key.label] += 1
-        self._last = _whose(option)
+        self.labels[key.label] += 1
+        self._last = option.process
         option.open()
-        return True
 
     def _open_options(self) -> list[Option]:
         now = self.clock.us
         lock = None if self.ignore_lock_until_us > now else self._lock
         found: list[Option] = []
         for each in self._options:
-            process = each.process if isinstance(each, Gate) else each.to
+            process = each.process
             if each.after_us > now or process.stalled_until_us > now or not process.alive:
                 continue
             if lock is not None and process is not lock and each.key.label.endswith(":begin"):
@@ -344,12 +324,13 @@ class World:
             found.append(each)
         return found
 
-    def _default(self, options: Sequence[Option]) -> Option | None:
+    def _default(self, options: Sequence[Option]) -> Option:
         """What happens without preemption: the process that went on last goes on, else who waits longest."""
+        last = self._last
         for each in options:
-            if isinstance(each, Gate) and each.process is self._last:
+            if each.process is last and isinstance(each, Gate):
                 return each
-        return options[0] if options else None
+        return options[0]
 
     @property
     def leap_s(self) -> float:
@@ -357,40 +338,38 @@ class World:
         due = self._next_due_us()
         return 0.0 if due is None else (due - self.clock.us) / 1e6
 
+    def _can_tick(self) -> bool:
+        """Whether anything is due at all."""
+        if self._agenda:
+            return True
+        now = self.clock.us
+        for process in self._live:
+            if process.stalled_until_us > now or process.loop.next_due_us() is not None:
+                return True
+        return any(each.after_us > now for each in self._options)
+
     def _next_due_us(self) -> int | None:
         now = self.clock.us
-        dues: list[int] = []
-        for process in self.processes:
-            if not process.alive:
-                continue
-            if process.stalled_until_us > now:
-                dues.append(process.stalled_until_us)
-                continue
-            due = process.loop.next_due_us()
+        dues: list[int] = [each.after_us for each in self._options if each.after_us > now]
+        for process in self._live:
+            due = process.stalled_until_us if process.stalled_until_us > now else process.loop.next_due_us()
             if due is not None:
                 dues.append(due)
-        dues += [each.after_us for each in self._options if each.after_us > now]
         if self._agenda:
             dues.append(self._agenda[0][0])
         return max(min(dues), now) if dues else None
 
     def _pass_time_to(self, us: int) -> None:
-        self.trace.add(us, CLOCK.actor, CLOCK.label, f"+{(us - self.clock.us) / 1e6:g} s")
+        if self.trace.listens:
+            self.trace.add(us, CLOCK.actor, CLOCK.label, f"+{(us - self.clock.us) / 1e6:g} s")
+        self._passed = 0
         self.clock.us = us
         while self._agenda and self._agenda[0][0] <= us:
             heapq.heappop(self._agenda)[2]()
-        for process in self.processes:
+        for process in self._live:
             if process.stalled_until_us == us:
                 process.stalled_until_us = (
                     0  # answers may be heard before its overdue timers: they are the next tick
                 )
-            elif process.runs:
+            elif process.stalled_until_us <= us:
                 process.loop.fire_due(us)
-
-
-def _whose(option: Option) -> Process:
-    return option.process if isinstance(option, Gate) else option.to
-
-
-def _facts(option: Option) -> str:
-    return option.facts if isinstance(option, Gate) else ""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from keepstep.errors import StoreUnavailableError
-from keepstep_testing.sim.database import refusal
+from keepstep_testing.sim.connections import refusal
 from keepstep_testing.sim.faults.kinds import KINDS, Fault
 from keepstep_testing.sim.gates import Gate, Option
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from keepstep.errors import StoreConflictError, StoreUnavailableError
-from keepstep_testing.sim.database import refusal
+from keepstep_testing.sim.connections import refusal
 from keepstep_testing.sim.faults.kinds import (
     at_begin,
     at_commit,

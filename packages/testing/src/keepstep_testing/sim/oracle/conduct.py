@@ -53,7 +53,7 @@ def rests_are_long_enough(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """Counted from the begin of the attempt that failed, which is before its end (C4)."""
     for _, _, new in commit.of["run_step"]:
         if new is not None and new.status == "retrying" and "clock" not in ghost.excused:
-            if new.due_at < new.started_at + RETRY_DELAY_MS:
+            if new.due_at + ghost.early_ms < new.started_at + RETRY_DELAY_MS:
                 yield f"attempt {new.attempt} of {new.key} began at {new.started_at}, the next is due at {new.due_at}"
 
 
