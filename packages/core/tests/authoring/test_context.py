@@ -106,24 +106,24 @@ def test_the_context_is_filled_in(fn, args, kwargs):
     """C7: a parameter annotated StepContext gets the context wherever it stands, however the others are given."""
     context = make()
     assert context_parameter(fn) == "ctx"
-    given, named = with_context(fn, args, kwargs, context)
+    given, named = with_context(fn, args, kwargs, lambda: context)
     assert fn(*given, **named) == (context, "o")
 
 
 def test_arguments_that_a_partial_has_given():
     """C7: the context's place counts from what a partial leaves open; a context it has given stays."""
     context, own = make(1), make(2)
-    given, named = with_context(functools.partial(last, "o"), (), {}, context)
+    given, named = with_context(functools.partial(last, "o"), (), {}, lambda: context)
     assert functools.partial(last, "o")(*given, **named) == (context, "o")
     bound = functools.partial(first, ctx=own)
     assert context_parameter(bound) is None
-    assert with_context(bound, (), {"order": "o"}, context) == ((), {"order": "o"})
+    assert with_context(bound, (), {"order": "o"}, lambda: context) == ((), {"order": "o"})
 
 
 def test_a_context_that_the_caller_gives():
     """C7: a context passed by name is left alone."""
     own = make(2)
-    assert with_context(first, (), {"ctx": own, "order": "o"}, make()) == ((), {"ctx": own, "order": "o"})
+    assert with_context(first, (), {"ctx": own, "order": "o"}, make) == ((), {"ctx": own, "order": "o"})
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_context_that_the_caller_gives():
 def test_callbacks_that_ask_for_none(fn):
     """C7: without the annotation nothing is filled in, also for what has no annotations at all."""
     assert context_parameter(fn) is None
-    assert with_context(fn, ("o",), {"a": 1}, make()) == (("o",), {"a": 1})
+    assert with_context(fn, ("o",), {"a": 1}, make) == (("o",), {"a": 1})
 
 
 def test_an_optional_context_is_filled_in():

@@ -11,7 +11,7 @@ from keepstep.model.outcome import ErrorInfo
 from keepstep.model.plan import ContinueAsNew, Finish, Hold, Park, Pause, Release
 from keepstep.model.recorded import error_text, read_error
 from keepstep.model.status import TERMINAL, Priority, Status, StepStatus
-from tests.support.rows import NOW, RUN_ID, do, run_row, step_row, timer, wait
+from tests.support.rows import NOW, RUN_ID, run_row, step_row, timer, wait
 
 ERROR = ErrorInfo("ValueError", "no", None, "do:charge", 6)
 
@@ -175,15 +175,14 @@ def test_every_combination_has_one_answer():
 
 
 def test_a_park_stores_the_deadlines_that_are_not_stored_yet():
-    """Steps store nothing while they are open and untried; stored rows are left alone (D1)."""
+    """Stored rows are left alone (D1)."""
     stored = step_row("sleep:b", None, StepStatus.WAITING)
-    commands = [
-        do(),
+    waits = [
         timer("sleep:a", 900, 100),
         timer("sleep:b", 950, 100, stored),
         wait("wait:c", None, 120),
     ]
-    rows = open_rows(RUN_ID, commands)
+    rows = open_rows(RUN_ID, waits)
     assert [(row.key, row.due_at, row.started_at, row.status) for row in rows] == [
         ("sleep:a", 900, 100, "waiting"),
         ("wait:c", None, 120, "waiting"),

@@ -13,7 +13,7 @@ from keepstep.model.facts import CancelAsked, Completed, Failed, Fired, Received
 from keepstep.model.outcome import ErrorInfo
 from keepstep.model.recorded import read_error
 from keepstep.model.status import StepStatus
-from tests.support.rows import RUN_ID, do, event_row, step_row, timer, wait
+from tests.support.rows import RUN_ID, event_row, step_row, timer, wait
 
 
 def keyed(*commands):
@@ -34,7 +34,7 @@ def settle_all(commands, events, now):
 
 def test_nothing_is_settled_early():
     """An early wake changes nothing (D3)."""
-    commands = keyed(timer("sleep:a", 100), wait("wait:b", 100), wait("wait:c", None), do())
+    commands = keyed(timer("sleep:a", 100), wait("wait:b", 100), wait("wait:c", None))
     assert next_fact(commands, [], 99, None) is None
     assert next_fact({}, [event_row(1)], 99, None) is None
 
@@ -187,14 +187,14 @@ def test_no_event_is_taken_twice_and_none_by_another_type(history):
 
 def test_a_finished_step_becomes_a_row():
     """The row holds result, attempt and both instants (A2, C2)."""
-    row = resolution(Completed("do:charge", '{"ok":1}', 2, 700), do(), RUN_ID, 4, 900)
+    row = resolution(Completed("do:charge", '{"ok":1}', 2, 700), None, RUN_ID, 4, 900)
     assert row == step_row("do:charge", 4, result='{"ok":1}', attempt=2, started_at=700, at=900)
 
 
 def test_a_failed_step_becomes_a_row():
     """The stored error is what every replay raises again (C2)."""
     error = ErrorInfo("ValueError", "no \ud800 money", None, "do:charge", 6)
-    row = resolution(Failed("do:charge", error, 6, 700), do(), RUN_ID, 4, 900)
+    row = resolution(Failed("do:charge", error, 6, 700), None, RUN_ID, 4, 900)
     assert row.error is not None
     assert row._replace(error=None) == step_row(
         "do:charge", 4, StepStatus.FAILED, attempt=6, started_at=700, at=900

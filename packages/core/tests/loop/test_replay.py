@@ -395,10 +395,10 @@ def test_what_opens_and_closes_in_one_activation_is_not_told() -> None:
 
     drive = Drive(probe)
     assert [command.key for command in drive.last.opened] == ["do:a"]
-    assert drive.last.closed == []
+    assert not drive.last.closed
     drive.finish("do:a")
     assert [command.key for command in drive.last.opened] == ["do:b"]
-    assert drive.last.closed == []
+    assert not drive.last.closed
 
 
 def test_replay_closes_a_stored_row_that_the_body_gave_up() -> None:
@@ -414,7 +414,7 @@ def test_replay_closes_a_stored_row_that_the_body_gave_up() -> None:
     row = stored("do:retried", StepStatus.RETRYING, attempt=1, due_at=STARTED + 9)
     assert Drive(probe, records=[row, resolved(1, "do:a")]).last.closed == ["do:retried"]
     gone = row._replace(status=StepStatus.ABANDONED)
-    assert Drive(probe, records=[gone, resolved(1, "do:a")]).last.closed == []
+    assert not Drive(probe, records=[gone, resolved(1, "do:a")]).last.closed
 
 
 def test_start_tells_only_what_is_open_at_its_end() -> None:

@@ -232,7 +232,7 @@ async def test_a_run_that_keeps_moving_is_given_up_as_a_conflict(world):
 
     def answers(call):
         nonlocal reads
-        if call.statement.label == "read instance":
+        if call.statement.label == "lock instance":
             reads += 1
             return [row]
         return [] if call.statement.label == "put run" else [(now.run.id,)]

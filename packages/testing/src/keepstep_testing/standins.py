@@ -148,7 +148,7 @@ class StandIns:
     def _called(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], context: StepContext
     ) -> Any:
-        own_args, own_kwargs = with_context(fn, args, kwargs, context)
+        own_args, own_kwargs = with_context(fn, args, kwargs, lambda: context)
         try:
             with entered_step(context):
                 value = fn(*own_args, **own_kwargs)

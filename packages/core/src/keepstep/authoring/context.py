@@ -191,8 +191,16 @@ class StepContext:
         return f"{self.workflow_name}/{self.instance_id}/{self.run_number}/{self.step_key}"
 
 
+ContextSource = Callable[[], StepContext]
+"""Gives an attempt's context, the same at each call. Few callbacks ask for theirs, so it is made when one does."""
+
 _WORD = re.compile(r"\bStepContext\b")
-_CURRENT: ContextVar[StepContext] = ContextVar("keepstep_step_context")
+_CURRENT: ContextVar[ContextSource] = ContextVar("keepstep_step_context")
+
+
+def enter_step(source: ContextSource) -> None:
+    """Make ``source`` what :func:`step_context` asks, from here to the end of the current task; for the engine."""
+    _CURRENT.set(source)
 
 
 class entered_step:  # noqa: N801  # reads as a call: with entered_step(context)
@@ -208,7 +216,7 @@ class entered_step:  # noqa: N801  # reads as a call: with entered_step(context)
         self._context = context
 
     def __enter__(self) -> None:
-        self._token = _CURRENT.set(self._context)
+        self._token = _CURRENT.set(lambda: self._context)
 
     def __exit__(self, *_: object) -> None:
         _CURRENT.reset(self._token)
@@ -221,7 +229,7 @@ def step_context() -> StepContext:
         UsageError: no step's callback is running here.
     """
     try:
-        return _CURRENT.get()
+        return _CURRENT.get()()
     except LookupError:
         raise UsageError(
             "step_context() was called outside a step: it works in code called by step.do(…)"
@@ -236,26 +244,28 @@ def context_parameter(fn: Callable[..., Any]) -> str | None:
     if isinstance(fn, functools.partial):
         name = context_parameter(fn.func)
         return None if name in fn.keywords else name
-    function = _function(fn)
+    function = fn if type(fn) is FunctionType else _function(fn)
     if function is None:
         return None
     for name, annotation in function.__annotations__.items():
+        if type(annotation) is type and annotation is not StepContext:
+            continue  # by far the most
         if name != "return" and _is_context(annotation, function):
             return name
     return None
 
 
 def with_context(
-    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], context: StepContext
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], source: ContextSource
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of ``fn``, with ``context`` in its place when a parameter asks for it and the caller left it out."""
+    """The arguments of ``fn``, with the context in its place when a parameter asks for it and the caller left it out."""
     name = context_parameter(fn)
     if name is None or name in kwargs:
         return args, kwargs
     at = _position(fn, name)
     if at is None or at > len(args):
-        return args, {**kwargs, name: context}
-    return (*args[:at], context, *args[at:]), kwargs
+        return args, {**kwargs, name: source()}
+    return (*args[:at], source(), *args[at:]), kwargs
 
 
 def _is_context(annotation: Any, function: FunctionType) -> bool:

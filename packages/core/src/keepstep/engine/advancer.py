@@ -139,7 +139,8 @@ class Advancer:
         except Exception as error:  # noqa: BLE001  # whatever it is, it must not stop the other runs
             self._give_up(execution, error)
             return
-        self.callbacks.cancel(execution.attempts.take_closed())
+        if execution.attempts.any_closed:
+            self.callbacks.cancel(execution.attempts.take_closed())
         if boundary is None:
             self._start(execution)
         else:
@@ -212,25 +213,29 @@ class Advancer:
         startable = [] if self.draining else execution.startable()
         if startable and not self._may_start():
             return  # the lease went, and everything with it (B4)
+        now = self._clock.now_ms()
         for attempt in startable:
-            execution.start(attempt, self._clock.now_ms())
+            execution.start(attempt, now)
             probe("attempt", execution=execution, key=attempt.command.key, number=attempt.number)
             self.callbacks.start(attempt, self._attempt(execution, attempt))
         self._alarms.set(execution)
-        pass_turn(execution)
+        if execution.turns:
+            pass_turn(execution)
 
     async def _attempt(self, execution: Execution, attempt: Attempt) -> None:
         try:
             if attempt.command.kind is StepKind.TRANSACTION:
                 await self._transaction(execution, attempt, None)
                 return
-            result, tx = await self._parts.attempts.make(execution.run, attempt)
-            if tx.writes and isinstance(result, Completed):
-                await self._transaction(execution, attempt, (result, tx))
+            result, writes = await self._parts.attempts.make(execution.run, attempt)
+            if writes is not None and isinstance(result, Completed):
+                await self._transaction(execution, attempt, (result, writes))
             else:
                 self._report(execution, attempt, result)
         except Exception as error:  # noqa: BLE001  # a defect of ours: what the callback raised is a result
             self._give_up(execution, error)
+        finally:
+            self.callbacks.ended(attempt)
 
     async def _transaction(
         self, execution: Execution, attempt: Attempt, done: tuple[Completed, StepTx] | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -32,8 +33,8 @@ class Attempt:
     intent_stored: bool = False
     interrupted: bool = False
     """An intent was found after a crash: ``reconcile`` is called instead of the step's function (B8)."""
-    handle: Any = None
-    """The driver's own: what it needs to cancel the callback."""
+    handle: asyncio.Task[Any] | None = None
+    """The task in which the driver makes the attempt."""
 
 
 class AttemptFailed(NamedTuple):

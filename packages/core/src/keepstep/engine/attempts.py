@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
 
-from keepstep.authoring.context import StepContext, StepTx, entered_step, with_context
+from keepstep.authoring.context import ContextSource, StepContext, StepTx, enter_step, with_context
 from keepstep.authoring.registry import Registry
 from keepstep.engine.attempt import Attempt, AttemptFailed
-from keepstep.engine.deadlines import Deadlines
+from keepstep.engine.deadlines import Deadline, Deadlines
 from keepstep.engine.seams import DatabaseClock, Seams
 from keepstep.engine.workers import Workers
 from keepstep.errors import (
@@ -52,23 +52,28 @@ class Attempts:
     registry: Registry
     deadlines: Deadlines = field(default_factory=Deadlines)
 
-    async def make(self, run: RunRecord, attempt: Attempt) -> tuple[Completed | AttemptFailed, StepTx]:
-        """Call the step's function once. Cancellation from outside passes through; nothing else is raised."""
+    async def make(self, run: RunRecord, attempt: Attempt) -> tuple[Completed | AttemptFailed, StepTx | None]:
+        """Call the step's function once, in the task ``attempt.handle``; what came of it, and what it wants to write.
+
+        Cancellation from outside passes through; nothing else is raised.
+        """
         command = attempt.command
-        context = self.context(run, command, attempt.number)
         key, number, started_at = command.key, attempt.number, attempt.started_at
+        source = _Source(self, run, command, number)
         try:
-            value = await self.call(attempt, context)
+            value = await self._call(attempt, source)
             result = command.codec.encode(value, self.limits.payload_bytes_max, f"the result of step {key!r}")
         except asyncio.CancelledError as error:
             if _cancelled_from_outside():
                 raise
-            return self.failed(attempt, error), context.tx
+            return self.failed(attempt, error), None
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             raise  # the process is to end: in the loop's thread that need not be the step's own doing
         except BaseException as error:  # noqa: BLE001  # a step may raise anything; it is recorded
-            return self.failed(attempt, error), context.tx
-        return Completed(key, result, number, started_at), context.tx
+            return self.failed(attempt, error), None
+        made = source.made
+        writes = made.tx if made is not None and made.tx.writes else None
+        return Completed(key, result, number, started_at), writes
 
     def context(self, run: RunRecord, command: DoCommand, number: int) -> StepContext:
         """What the callback learns about its attempt (B8: one idempotency key over attempts and takeovers)."""
@@ -83,16 +88,24 @@ class Attempts:
             mount=mount,
         )
 
-    async def call(self, attempt: Attempt, context: StepContext) -> Any:
+    def callee(self, fn: Callable[..., Any], attempt: Attempt, source: ContextSource) -> Callable[..., Any]:
+        """What an attempt calls: the function that its workflow names, or what a test puts in its place."""
+        stand_in = self.seams.callee
+        return fn if stand_in is None else stand_in(fn, attempt, source())
+
+    async def _call(self, attempt: Attempt, source: ContextSource) -> Any:
         """The callback's value, within the attempt's timeout (C6): awaited, or from a worker thread if it is sync (A4)."""
         command = attempt.command
         fn = command.reconcile if attempt.interrupted and command.reconcile is not None else command.fn
-        fn = self.seams.callee(fn, attempt, context)
-        args, kwargs = with_context(fn, command.args, command.kwargs, context)
+        fn = self.callee(fn, attempt, source)
+        args, kwargs = with_context(fn, command.args, command.kwargs, source)
         limit = None if command.timeout_ms is None else command.timeout_ms / 1000
-        deadline = self.deadlines.within(limit)
+        task = attempt.handle or asyncio.current_task()  # a task that starts eagerly is not known yet
+        assert task is not None, "an attempt runs in a task"
+        deadline = Deadline(self.deadlines, task, limit)
+        enter_step(source)
         try:
-            with deadline, entered_step(context):
+            with deadline:
                 if is_async(fn):
                     return await fn(*args, **kwargs)
                 value = await self.workers.run(fn, *args, **kwargs)
@@ -114,6 +127,24 @@ class Attempts:
             attempt.started_at,
             self.seams.random.random(),
         )
+
+
+class _Source:
+    """Gives one attempt's context; makes it when it is asked for, which most callbacks never do."""
+
+    __slots__ = ("_attempts", "_command", "_number", "_run", "made")
+
+    def __init__(self, attempts: Attempts, run: RunRecord, command: DoCommand, number: int) -> None:
+        self._attempts = attempts
+        self._run = run
+        self._command = command
+        self._number = number
+        self.made: StepContext | None = None
+
+    def __call__(self) -> StepContext:
+        if self.made is None:
+            self.made = self._attempts.context(self._run, self._command, self._number)
+        return self.made
 
 
 def is_async(fn: Callable[..., Any]) -> bool:

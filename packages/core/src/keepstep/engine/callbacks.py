@@ -19,26 +19,34 @@ class Callbacks:
 
     def __init__(self) -> None:
         self._context = contextvars.Context()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = (
             set()
         )  # the loop alone would not keep a task from being collected
 
     def open(self) -> None:
-        """Start callbacks in copies of the caller's context from now on."""
+        """Start callbacks on the running loop, in copies of the caller's context, from now on."""
         self._context = contextvars.copy_context()
+        self._loop = asyncio.get_running_loop()
 
     def start(self, attempt: Attempt, call: Coroutine[Any, Any, None]) -> None:
-        """Start an attempt's callback."""
-        task = asyncio.get_running_loop().create_task(call, context=self._context.copy())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        """Start an attempt's callback; ``call`` says :meth:`ended` last."""
+        assert self._loop is not None, "the runner has started"
+        task = self._loop.create_task(call, context=self._context.copy())
         attempt.handle = task
+        if not task.done():  # it is where tasks start eagerly
+            self._tasks.add(task)
 
-    @staticmethod
-    def cancel(attempts: Iterable[Attempt]) -> None:
+    def ended(self, attempt: Attempt) -> None:
+        """The callback has nothing left to do."""
+        if attempt.handle is not None:
+            self._tasks.discard(attempt.handle)
+
+    def cancel(self, attempts: Iterable[Attempt]) -> None:
         """Have callbacks end; their cleanup may take a while, and nobody waits for it."""
         for attempt in attempts:
             if attempt.handle is not None:
+                attempt.handle.add_done_callback(self._tasks.discard)  # it may not even have begun
                 attempt.handle.cancel()
 
     async def one_ended(self, seconds: float, others: Iterable[asyncio.Task[None]] = ()) -> None:

@@ -168,12 +168,19 @@ class Committer:
             for submitted in group:
                 _tell(submitted, Verdict.BROKEN)
             return
+        if result is None:
+            for submitted in group:
+                _tell(submitted, Verdict.DROPPED)
+            return
+        kept, _, busy = result
         for submitted in group:
-            if result is not None and submitted.run_id in result.busy:
+            if submitted.run_id in kept:
+                _tell(submitted, Verdict.KEPT)
+            elif submitted.run_id in busy:
                 self._rest(submitted)
             else:
-                _tell(submitted, _verdict(submitted, result))
-        if result is not None and not result.epoch_held and self._holds(lease):
+                _tell(submitted, Verdict.REFUSED)
+        if not result.epoch_held and self._holds(lease):
             self._on_epoch_lost()
 
     async def _commit(self, group: list[_Submitted], lease: _LeaseName) -> GroupResult | None:
@@ -210,12 +217,6 @@ def _middle(group: list[_Submitted]) -> int:
     """Where a group is best cut in two; 0 where all of it belongs together."""
     cuts = [place for place, each in enumerate(group) if place and not each.joined]
     return min(cuts, key=lambda place: abs(2 * place - len(group)), default=0)
-
-
-def _verdict(submitted: _Submitted, result: GroupResult | None) -> Verdict:
-    if result is None:
-        return Verdict.DROPPED
-    return Verdict.KEPT if submitted.run_id in result.kept else Verdict.REFUSED
 
 
 def _tell(submitted: _Submitted, verdict: Verdict) -> None:

@@ -9,38 +9,44 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
+from typing import Any
 
 
 class Deadline:
-    """A ``with`` block that ends in ``TimeoutError`` when the current task is in it for longer than its limit.
+    """A ``with`` block that ends in ``TimeoutError`` when a task is in it for longer than its limit.
 
     It works as ``asyncio.timeout`` does: the task is cancelled, and a cancellation by others passes through.
 
+    Args:
+        deadlines: those of the engine.
+        task: the one that enters the block; nobody has cancelled it yet.
+        limit: in seconds; None = any time.
+
     Attributes:
-        expired: whether the limit was reached.
+        at: when the limit is reached, in the time of the task's loop.
+        expired: whether it was.
     """
 
-    __slots__ = ("_asked", "_deadlines", "_limit", "_queue", "_task", "at", "expired")
+    __slots__ = ("_deadlines", "_limit", "_queue", "at", "expired", "task")
 
-    def __init__(self, deadlines: Deadlines, limit: float | None) -> None:
+    def __init__(self, deadlines: Deadlines, task: asyncio.Task[Any], limit: float | None) -> None:
         self._deadlines = deadlines
+        self.task = task
         self._limit = limit
         self.expired = False
 
     def __enter__(self) -> None:
         if self._limit is not None:
-            task = asyncio.current_task()
-            assert task is not None, "an attempt runs in a task"
-            self._task = task
-            self._asked = task.cancelling()
-            self.at, self._queue = self._deadlines.place(self._limit)
+            loop = self.task.get_loop()
+            self.at = loop.time() + self._limit
+            self._queue = self._deadlines.queue(loop, self._limit, self.at)
             self._queue[self] = None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.expired:
-            if self._task.uncancel() <= self._asked and kind is asyncio.CancelledError:
+            if self.task.uncancel() == 0 and kind is asyncio.CancelledError:
                 raise TimeoutError from error
         elif self._limit is not None:
             del self._queue[self]
@@ -48,7 +54,7 @@ class Deadline:
     def expire(self) -> None:
         """Cancel the task."""
         self.expired = True
-        self._task.cancel()
+        self.task.cancel()
 
 
 class Deadlines:
@@ -58,21 +64,15 @@ class Deadlines:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._queues: dict[float, dict[Deadline, None]] = {}
 
-    def within(self, limit: float | None) -> Deadline:
-        """A block that may take ``limit`` seconds; None = any time."""
-        return Deadline(self, limit)
-
-    def place(self, limit: float) -> tuple[float, dict[Deadline, None]]:
-        """When a limit that begins now ends, in the loop's time, and the queue of those like it."""
-        loop = asyncio.get_running_loop()
+    def queue(self, loop: asyncio.AbstractEventLoop, limit: float, at: float) -> dict[Deadline, None]:
+        """The queue of the deadlines with this limit, to which one is added that ends ``at``."""
         if loop is not self._loop:  # timers of another loop ring no more
             self._loop, self._queues = loop, {}
-        at = loop.time() + limit
         queue = self._queues.get(limit)
         if queue is None:
             queue = self._queues[limit] = {}
             loop.call_at(at, self._ring, loop, limit)
-        return at, queue
+        return queue
 
     def _ring(self, loop: asyncio.AbstractEventLoop, limit: float) -> None:
         if loop is not self._loop:

@@ -111,15 +111,16 @@ class Execution:
     def settle(self, now: int) -> None:
         """Deliver all that is known at ``now``, one resolution at a time (A2)."""
         self.attempts.rearm(now)
+        inbox = self.inbox
         while self.outcome is None:
-            item = self.inbox.pop(0) if self.inbox else self._next_known(now)
+            item = inbox.pop(0) if inbox else self._next_known(now)
             if item is None:
                 return
             if isinstance(item, AttemptFailed):
                 self._judge(item, now)
-            elif isinstance(item, CancelAsked) or item.key in self.body.commands:
+            elif isinstance(item, CancelAsked) or self.body.is_open(item.key):
                 self._resolve(item, now)
-        self.inbox.clear()
+        inbox.clear()
 
     def boundary(
         self,
@@ -145,15 +146,16 @@ class Execution:
             optimistic=optimistic,
             draining=draining,
         )
+        hold = type(end) is Hold
         if isinstance(end, ContinueAsNew):
             end = end._replace(events=tuple(event.id for event in self.events))
-        if intents or (isinstance(end, Hold) and not draining):
+        if intents or (hold and not draining):
             self._note_intents(now)
-        if isinstance(end, Hold):
+        if hold:
             if not self.pending:
                 return None
         elif self.outcome is None:
-            self.pending.put_open(open_rows(self.run.id, self.body.commands.values()))
+            self.pending.put_open(open_rows(self.run.id, self.body.waits.values()))
         return self._boundary(end, now)
 
     def ticked(self) -> None:
@@ -181,13 +183,16 @@ class Execution:
 
     def next_due(self) -> int | None:
         """The earliest of all pending deadlines: timers, waits, retries (D2); None without any."""
+        if not self.body.waits and not self.attempts.has(Phase.RESTING):
+            return None
         return min([due for due in self._dues() if due is not None], default=None)
 
     def deliver(self, record: StepRecord) -> None:
         """Deliver a resolution that is durable already (a transaction step commits its own row, C8)."""
         self.attempts.resolve(record.key)
         self.pending.resolve(record.key)
-        self._last_at = max(self._last_at, record.at or 0)
+        if record.at is not None and record.at > self._last_at:
+            self._last_at = record.at
         self._absorb(self.body.resolve(record))
 
     def alone(self, record: StepRecord, end: End) -> Boundary:
@@ -196,7 +201,8 @@ class Execution:
 
     def resolved_row(self, fact: Fact, now: int) -> StepRecord:
         """The row that would deliver ``fact`` next."""
-        command = None if isinstance(fact, CancelAsked) else self.body.commands[fact.key]
+        waits = self.body.waits
+        command = waits.get(fact.key) if waits and not isinstance(fact, CancelAsked) else None
         return resolution(fact, command, self.run.id, self.body.seq + 1, max(now, self._last_at))
 
     # --- inside
@@ -204,40 +210,38 @@ class Execution:
     def _boundary(self, end: End, now: int, *last: StepRecord) -> Boundary:
         pending, run = self.pending, self.run
         boundary = Boundary(
-            run_id=run.id,
-            fence=self.fence,
-            wake_seq=None if isinstance(end, Hold) and not pending.timeouts() else self.wake_seq,
-            version=run.version,
-            at=max(now, self._last_at),
-            steps=(*pending.rows.values(), *last),
-            consumed=tuple(pending.consumed),
-            logs=tuple(pending.logs),
-            end=end,
-            started_at=run.started_at,
+            run.id,
+            self.fence,
+            None if type(end) is Hold and not pending.timeouts() else self.wake_seq,
+            run.version,
+            max(self._last_at, now),
+            (*pending.rows.values(), *last),
+            tuple(pending.consumed),
+            tuple(pending.logs),
+            end,
+            run.started_at,
         )
         wanted = self.body.changes
         return tell_boundary(wanted, run, boundary) if wanted else boundary
 
     def _dues(self) -> Iterator[int | None]:
-        for command in self.body.commands.values():
-            if not isinstance(command, DoCommand):
-                yield command.due_at
+        for command in self.body.waits.values():
+            yield command.due_at
         for attempt in self.attempts.values():
             if attempt.phase is Phase.RESTING:
                 yield attempt.due_at
 
     def _next_known(self, now: int) -> Fact | None:
         cancel = None if self.cancel_delivered else self.run.cancel_reason
-        return next_fact(self.body.commands, self.events, now, cancel)
+        waits = self.body.waits
+        return next_fact(waits, self.events, now, cancel) if waits or cancel is not None else None
 
     def _resolve(self, fact: Fact, now: int) -> None:
         record = self.resolved_row(fact, now)
         self.pending.put(record)
         if isinstance(fact, Received):
             self.pending.consume(fact.event, fact.key)
-            self.events.remove(
-                fact.event
-            )  # mostly the first: a run with many events takes them in linear time
+            self.events.remove(fact.event)  # mostly the first: a run takes many events in linear time
         elif isinstance(fact, CancelAsked):
             self.cancel_delivered = True
         self.deliver(record)

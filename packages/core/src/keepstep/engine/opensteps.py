@@ -44,6 +44,11 @@ class OpenSteps:
         self._closed += self.running()
         self._attempts.clear()
 
+    @property
+    def any_closed(self) -> bool:
+        """Whether there are any for :meth:`take_closed`."""
+        return bool(self._closed)
+
     def take_closed(self) -> list[Attempt]:
         """Attempts whose callbacks nobody waits for any more: the driver cancels them."""
         closed, self._closed = self._closed, []
@@ -57,7 +62,10 @@ class OpenSteps:
 
     def has(self, phase: Phase) -> bool:
         """Whether one is in this phase."""
-        return phase in [attempt.phase for attempt in self._attempts.values()]
+        for attempt in self._attempts.values():  # noqa: SIM110  # asked several times a step, mostly of one attempt
+            if attempt.phase is phase:
+                return True
+        return False
 
     def ready(self) -> list[Attempt]:
         """Attempts that may start as soon as what they depend on is durable."""

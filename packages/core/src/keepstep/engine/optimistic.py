@@ -150,7 +150,7 @@ class _Ticking:
     async def _execute(self, startable: Sequence[Attempt]) -> None:
         """Run the attempts to their ends, delivering each as it comes; those that wrote through ``tx`` wait."""
         execution = self._execution
-        tasks: dict[asyncio.Task[tuple[Completed | AttemptFailed, StepTx]], Attempt] = {}
+        tasks: dict[asyncio.Task[tuple[Completed | AttemptFailed, StepTx | None]], Attempt] = {}
         for attempt in startable:
             self._start(attempt)
             handle = asyncio.create_task(self._parts.attempts.make(execution.run, attempt))
@@ -162,9 +162,9 @@ class _Ticking:
                 )
                 for handle in [each for each in tasks if each in done]:  # in the order of their start
                     attempt = tasks.pop(handle)
-                    result, tx = handle.result()
-                    if tx.writes and isinstance(result, Completed):
-                        self._written.append(_Written(attempt, result, tx))
+                    result, writes = handle.result()
+                    if writes is not None and isinstance(result, Completed):
+                        self._written.append(_Written(attempt, result, writes))
                     else:
                         execution.feed(result)
                 execution.settle(self._clock.now_ms())

@@ -35,13 +35,11 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's own clock."""
 
+    monotonic = staticmethod(time.monotonic)
+
     def now_ms(self) -> int:
         """Wall-clock time, milliseconds UTC."""
         return time.time_ns() // 1_000_000
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-        return time.monotonic()
 
 
 def process_alive(pid: int) -> bool:
@@ -59,11 +57,6 @@ Callee = Callable[[Callable[..., Any], "Attempt", "StepContext"], Callable[..., 
 """Given a step's function (or its ``reconcile``), its attempt and context: what is called."""
 
 
-def as_written(fn: Callable[..., Any], attempt: Attempt, context: StepContext) -> Callable[..., Any]:  # noqa: ARG001  # the seam's shape
-    """Production's step runner: a step calls the function that its workflow names."""
-    return fn
-
-
 @dataclass(frozen=True, slots=True)
 class Seams:
     """Everything of the outside world that the engine asks for.
@@ -74,7 +67,7 @@ class Seams:
         host: names this host, boot and process namespace: equal for processes that can see one another's pids.
         pid: this process.
         alive: whether a pid of this host is alive.
-        callee: what is called in place of a step's function; a transaction's is as async as the function.
+        callee: what is called in place of a step's function, if not that itself; a transaction's is as async as it.
     """
 
     clock: Clock
@@ -82,7 +75,7 @@ class Seams:
     host: str
     pid: int
     alive: Callable[[int], bool] = process_alive
-    callee: Callee = as_written
+    callee: Callee | None = None
 
     @staticmethod
     def production(clock: Clock | None = None) -> Seams:
@@ -104,6 +97,7 @@ def _host_name() -> str:
 
 CAUTION = 0.9995
 """How much slower than this machine's clock database time is taken to pass: clocks are slewed by up to 500 ppm."""
+_CAUTIOUS_MS = CAUTION * 1000
 
 
 class DatabaseClock:
@@ -115,13 +109,13 @@ class DatabaseClock:
     """
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+        self._monotonic = clock.monotonic  # at hand: the time is asked for several times a step
         self._base_ms = clock.now_ms()
         self._at = clock.monotonic()
 
     def monotonic(self) -> float:
         """The process's monotonic clock: when a question is asked, for :meth:`observe`."""
-        return self._clock.monotonic()
+        return self._monotonic()
 
     def observe(self, db_now_ms: int, asked_at: float) -> None:
         """Take in the database's own time, as just answered.
@@ -131,11 +125,11 @@ class DatabaseClock:
         """
         if db_now_ms >= self.now_ms() or db_now_ms < self._at_ms(asked_at):
             self._base_ms = db_now_ms
-            self._at = self._clock.monotonic()
+            self._at = self._monotonic()
 
     def now_ms(self) -> int:
         """The estimate, in milliseconds UTC."""
-        return self._at_ms(self._clock.monotonic())
+        return self._base_ms + int((self._monotonic() - self._at) * _CAUTIOUS_MS)
 
     def _at_ms(self, monotonic: float) -> int:
-        return self._base_ms + int((monotonic - self._at) * CAUTION * 1000)
+        return self._base_ms + int((monotonic - self._at) * _CAUTIOUS_MS)

@@ -240,8 +240,8 @@ class UserWrites:
 
     def _call(self, writing: Writing, session: Session | AsyncSession, context: StepContext) -> Any:
         command = writing.attempt.command
-        fn = self._attempts.seams.callee(command.fn, writing.attempt, context)
-        args, kwargs = with_context(fn, (session, *command.args), command.kwargs, context)
+        fn = self._attempts.callee(command.fn, writing.attempt, lambda: context)
+        args, kwargs = with_context(fn, (session, *command.args), command.kwargs, lambda: context)
         return fn(*args, **kwargs)
 
     def _context(self, writing: Writing) -> StepContext:

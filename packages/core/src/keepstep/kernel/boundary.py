@@ -13,15 +13,15 @@ from keepstep.kernel.transitions import Refuse, To, Trigger
 from keepstep.model.commands import (
     BodyOutcome,
     Cancelled,
-    Command,
     Continued,
     Contradicted,
-    DoCommand,
     Raised,
     Returned,
+    TimerCommand,
+    WaitCommand,
 )
 from keepstep.model.outcome import ErrorInfo
-from keepstep.model.plan import ContinueAsNew, End, Finish, Hold, Park, Pause, Release
+from keepstep.model.plan import HOLD, ContinueAsNew, End, Finish, Park, Pause, Release
 from keepstep.model.recorded import error_text
 from keepstep.model.records import RunRecord, StepRecord
 from keepstep.model.status import Status, StepStatus
@@ -71,20 +71,16 @@ def plan_end(
         if optimistic or (draining and not executing):
             _require(run, Trigger.RELEASE)
             return Release(now)
-        return Hold()
+        return HOLD
     _require(run, Trigger.PARK)
     if outcome is not None:
         return Park(now + CONTRADICTION_LOOK_MS, error_text(_contradiction(outcome)))
     return Park(min((due for due in dues if due is not None), default=None))
 
 
-def open_rows(run_id: int, commands: Iterable[Command]) -> tuple[StepRecord, ...]:
+def open_rows(run_id: int, waits: Iterable[TimerCommand | WaitCommand]) -> tuple[StepRecord, ...]:
     """Make the rows to store with a park: timers and waits whose deadline is not stored yet (D1)."""
-    return tuple(
-        open_row(command, run_id)
-        for command in commands
-        if not isinstance(command, DoCommand) and command.record is None
-    )
+    return tuple(open_row(command, run_id) for command in waits if command.record is None)
 
 
 def abandoned_row(stored: StepRecord) -> StepRecord:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from keepstep.errors import EventTimeoutError
-from keepstep.model.commands import Command, DoCommand, TimerCommand, WaitCommand
+from keepstep.model.commands import TimerCommand, WaitCommand
 from keepstep.model.duration import describe_ms
 from keepstep.model.facts import (
     CANCEL_KEY,
@@ -36,7 +36,10 @@ _WAITING = StepStatus.WAITING.value
 
 
 def next_fact(
-    commands: Mapping[str, Command], events: Sequence[EventRecord], now: int, cancel: str | None
+    waits: Mapping[str, TimerCommand | WaitCommand],
+    events: Sequence[EventRecord],
+    now: int,
+    cancel: str | None,
 ) -> Fact | None:
     """Find what is settled next at ``now``, or None when nothing is due (D2, D3).
 
@@ -45,7 +48,7 @@ def next_fact(
     counts, even if its instant lies after a ``now`` that was read before it.
 
     Args:
-        commands: open commands in call order; steps (``DoCommand``) settle elsewhere and are passed over.
+        waits: open timers and waits in call order; steps settle elsewhere.
         events: unconsumed events in order of acceptance.
         now: database time, ms.
         cancel: the reason of a cancellation that the body has not received yet ("" = none given), else None. It
@@ -55,9 +58,7 @@ def next_fact(
         return CancelAsked(cancel)
     best_at, best = 0, None
     left = list(events)
-    for command in commands.values():
-        if isinstance(command, DoCommand):
-            continue
+    for command in waits.values():
         if isinstance(command, WaitCommand) and (event := _take(command, left)) is not None:
             at, fact = max(event.accepted_at, command.opened_at), Received(command.key, event)
         elif command.due_at is not None and command.due_at <= now:
@@ -82,35 +83,36 @@ def _expired(command: TimerCommand | WaitCommand) -> Fired | TimedOut:
     return TimedOut(command.key) if isinstance(command, WaitCommand) else Fired(command.key)
 
 
-def resolution(fact: Fact, command: Command | None, run_id: int, seq: int, at: int) -> StepRecord:
+def resolution(
+    fact: Fact, command: TimerCommand | WaitCommand | None, run_id: int, seq: int, at: int
+) -> StepRecord:
     """Make the row that records ``fact`` as the run's resolution number ``seq`` (A2).
 
     Args:
         fact: what happened.
-        command: the open command that it closes; None for a cancellation, which closes none.
+        command: the open timer or wait that it closes; None for steps, and for a cancellation, which closes none.
         run_id: the run.
         seq: the last resolution's plus one.
         at: loop time of the delivery, ms.
     """
     match fact:
         case Completed(key, result, attempt, started_at):
-            return _row(run_id, key, seq, at, attempt=attempt, started_at=started_at, result=result)
+            return StepRecord(run_id, key, seq, _COMPLETED, attempt, started_at, at, None, None, result, None)
         case Failed(key, error, attempt, started_at):
-            row = _row(run_id, key, seq, at, attempt=attempt, started_at=started_at, result=None)
-            return row._replace(status=_FAILED, error=error_text(error))
+            return StepRecord(
+                run_id, key, seq, _FAILED, attempt, started_at, at, None, None, None, error_text(error)
+            )
         case Fired():
-            assert isinstance(command, TimerCommand)
-            return open_row(command, run_id)._replace(seq=seq, at=at, status=_COMPLETED)
+            return _opened(command, run_id)._replace(seq=seq, at=at, status=_COMPLETED)
         case Received(_, event):
-            assert isinstance(command, WaitCommand)
-            row = open_row(command, run_id)
+            row = _opened(command, run_id)
             return row._replace(seq=seq, at=at, status=_COMPLETED, result=_event_text(event))
         case TimedOut():
-            assert isinstance(command, WaitCommand)
-            row = open_row(command, run_id)
-            return row._replace(seq=seq, at=at, status=_FAILED, error=_timeout_text(command, row))
+            row = _opened(command, run_id)
+            return row._replace(seq=seq, at=at, status=_FAILED, error=_timeout_text(row))
         case CancelAsked(reason):
-            return _row(run_id, CANCEL_KEY, seq, at, attempt=0, started_at=at, result=json.dumps(reason))
+            text = json.dumps(reason)
+            return StepRecord(run_id, CANCEL_KEY, seq, _COMPLETED, 0, at, at, None, None, text, None)
 
 
 def open_row(command: TimerCommand | WaitCommand, run_id: int) -> StepRecord:
@@ -130,22 +132,9 @@ def open_row(command: TimerCommand | WaitCommand, run_id: int) -> StepRecord:
     )
 
 
-def _row(
-    run_id: int, key: str, seq: int, at: int, *, attempt: int, started_at: int, result: str | None
-) -> StepRecord:
-    return StepRecord(
-        run_id=run_id,
-        key=key,
-        seq=seq,
-        status=_COMPLETED,
-        attempt=attempt,
-        started_at=started_at,
-        at=at,
-        due_at=None,
-        event_type=None,
-        result=result,
-        error=None,
-    )
+def _opened(command: TimerCommand | WaitCommand | None, run_id: int) -> StepRecord:
+    assert command is not None, "what settles by itself is open"
+    return open_row(command, run_id)
 
 
 def _event_text(event: EventRecord) -> str:
@@ -154,7 +143,7 @@ def _event_text(event: EventRecord) -> str:
     return f'{{"type":{type_},"payload":{event.payload},"timestamp":{event.accepted_at},"id":{id_}}}'
 
 
-def _timeout_text(command: WaitCommand, row: StepRecord) -> str:
+def _timeout_text(row: StepRecord) -> str:
     assert row.due_at is not None
-    message = f"no event of type {command.event_type!r} within {describe_ms(row.due_at - row.started_at)}"
-    return error_text(ErrorInfo(EventTimeoutError.__name__, message, EventTimeoutError.code, command.key))
+    message = f"no event of type {row.event_type!r} within {describe_ms(row.due_at - row.started_at)}"
+    return error_text(ErrorInfo(EventTimeoutError.__name__, message, EventTimeoutError.code, row.key))

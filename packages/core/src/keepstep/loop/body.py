@@ -32,6 +32,8 @@ from keepstep.model.commands import (
     Place,
     Raised,
     Returned,
+    TimerCommand,
+    WaitCommand,
 )
 from keepstep.model.duration import to_datetime
 from keepstep.model.limits import Limits
@@ -103,6 +105,15 @@ class Body:
         return self._journal.commands
 
     @property
+    def waits(self) -> Mapping[str, TimerCommand | WaitCommand]:
+        """Open timers and waits by key, in call order."""
+        return self._journal.waits
+
+    def is_open(self, key: str) -> bool:
+        """Whether the body waits for the command with this key."""
+        return key in self._journal.open_keys
+
+    @property
     def seq(self) -> int:
         """The last resolution delivered."""
         return self._journal.seq
@@ -112,7 +123,7 @@ class Body:
         """What is recorded and no longer asked for (E10), and errors that nothing in the body waits for."""
         found = [*self._journal.unasked(), *(self._loop.complaints or ())]
         main = self._loop.main
-        if main is not None and not main.done() and not self._journal.commands:
+        if main is not None and not main.done() and not self._journal.open_keys:
             found.append("the body waits for nothing that can be resolved: only a cancellation can wake it")
         return found
 
@@ -135,7 +146,7 @@ class Body:
     @property
     def size(self) -> int:
         """Rough bytes it holds, for the cache's bound (A6)."""
-        return _PARKED_BYTES + _COMMAND_BYTES * len(self._journal.commands) + 2 * self._journal.weight
+        return _PARKED_BYTES + _COMMAND_BYTES * len(self._journal.open_keys) + 2 * self._journal.weight
 
     def start(self) -> Activation:
         """Run to the first rest, then deliver every recorded resolution in order (A2)."""
@@ -147,14 +158,8 @@ class Body:
         Args:
             record: with the next ``seq``, and ``at`` = the loop time of the delivery.
         """
-        journal = self._journal
-        assert record.seq == journal.seq + 1, f"resolution {record.seq} after {journal.seq}"
-
-        def deliver() -> None:
-            journal.deliver(record)
-            self._loop.run_ready()
-
-        return self._advance(deliver)
+        assert record.seq == self._journal.seq + 1, f"resolution {record.seq} after {self._journal.seq}"
+        return self._advance(self._deliver, record)
 
     def close(self) -> None:
         """Drop the body: none of its awaits runs (A5), and nothing keeps its memory."""
@@ -168,9 +173,9 @@ class Body:
         if hasattr(self, "failure"):  # else its making failed
             self.close()
 
-    def _advance(self, work: Callable[[], None]) -> Activation:
+    def _advance(self, work: Callable[..., None], *args: Any) -> Activation:
         try:
-            self._loop.activate(work)
+            self._loop.activate(work, *args)
         except NondeterminismError as error:  # an endless body
             self.failure = error
             outcome: BodyOutcome | None = Raised(error_info(error))
@@ -184,6 +189,10 @@ class Body:
         activation = self._journal.collect()
         activation.outcome = outcome
         return activation
+
+    def _deliver(self, record: StepRecord) -> None:
+        self._journal.deliver(record)
+        self._loop.run_ready()
 
     def _replay(self) -> None:
         journal, loop, records = self._journal, self._loop, self._records

@@ -17,13 +17,21 @@ import math
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextvars import Context, copy_context
+from threading import get_ident
 from typing import Any, Protocol
 
 from keepstep.errors import NondeterminismError
 from keepstep.loop.closing import close_task
 from keepstep.loop.complaints import ComplainingLoop
 from keepstep.loop.handles import LoopFuture, LoopTask, LoopTimer, Ready
-from keepstep.loop.host import given_to_as_completed, leave_task, resume_task, running_loop, set_running_loop
+from keepstep.loop.host import (
+    TASK_PER_THREAD,
+    given_to_as_completed,
+    leave_task,
+    resume_task,
+    running_loop,
+    set_running_loop,
+)
 from keepstep.loop.outside import refused
 
 CALLBACKS_MAX = 100_000
@@ -52,15 +60,17 @@ class WorkflowLoop(ComplainingLoop):
         salt: makes the hashes of this loop's tasks differ from other bodies' without differing between replays.
 
     Attributes:
+        entered_by: the thread that is advancing the body, 0 = none.
         now_ms: loop time; only the journal sets it.
         main: the task that runs the body, once it is started.
     """
 
-    __slots__ = ("_made", "_ready", "_salt", "_tasks", "main", "now_ms", "timers")
+    __slots__ = ("_made", "_ready", "_salt", "_tasks", "entered_by", "main", "now_ms", "timers")
 
     def __init__(self, timers: Timers | None = None, *, salt: int = 0) -> None:
         super().__init__()
         self.timers = timers
+        self.entered_by = 0
         self.now_ms = 0
         self.main: asyncio.Task[Any] | None = None
         self._salt = salt << 20
@@ -70,18 +80,18 @@ class WorkflowLoop(ComplainingLoop):
 
     # Activation
 
-    def activate(self, work: Callable[[], None]) -> None:
+    def activate(self, work: Callable[..., None], *args: Any) -> None:
         """Call ``work`` with this loop as the thread's running loop, then restore the host's state."""
         host = running_loop()
-        host_task = None if host is None else leave_task(host)
+        host_task = leave_task(host) if TASK_PER_THREAD and host is not None else None
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(None, self._generator_dropped)
         set_running_loop(self)
-        self._active = True
+        self._active, self.entered_by = True, get_ident()
         try:
-            work()
+            work(*args)
         finally:
-            self._active = False
+            self._active, self.entered_by = False, 0
             set_running_loop(host)
             sys.set_asyncgen_hooks(*hooks)
             if host is not None and host_task is not None:
@@ -131,7 +141,7 @@ class WorkflowLoop(ComplainingLoop):
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Ready:
         """``call_soon`` from the body itself; from another thread it is refused."""
-        if running_loop() is not self:
+        if self.entered_by != get_ident():
             self.complain("another thread tried to call back into the workflow body", None)
             raise refused("call_soon_threadsafe", "was called back from another thread")
         return self.call_soon(callback, *args, context=context)

@@ -13,15 +13,22 @@ from collections.abc import Collection
 from types import CodeType
 from typing import Any
 
-__all__ = ["given_to_as_completed", "leave_task", "resume_task", "running_loop", "set_running_loop"]
+__all__ = [
+    "TASK_PER_THREAD",
+    "given_to_as_completed",
+    "leave_task",
+    "resume_task",
+    "running_loop",
+    "set_running_loop",
+]
 
-_TASK_PER_THREAD = sys.version_info >= (3, 14)
+TASK_PER_THREAD = sys.version_info >= (3, 14)
 """Since 3.14 a thread has one current task, whatever its loop; before, each loop has one of its own."""
 
 
 def leave_task(host: asyncio.AbstractEventLoop) -> asyncio.Task[Any] | None:
-    """Make no task of ``host`` the current one; gives the one that was, where that is needed."""
-    return _swap(host, None) if _TASK_PER_THREAD else None
+    """Make no task of ``host`` the current one, where a thread has only one; gives the one that was."""
+    return _swap(host, None)
 
 
 def resume_task(host: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:

@@ -41,7 +41,7 @@ from __future__ import annotations
 
 import json
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import KeysView, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -50,9 +50,9 @@ from keepstep.loop.drift import Drift
 from keepstep.loop.eventloop import WorkflowLoop
 from keepstep.loop.handles import LoopTimer
 from keepstep.loop.opened import MisfitError, Opened, OpenedTimer
-from keepstep.model.commands import Activation, Command, LogLine
+from keepstep.model.commands import Activation, Command, DoCommand, LogLine, TimerCommand, WaitCommand
 from keepstep.model.facts import CANCEL_KEY
-from keepstep.model.ids import check_name, step_key
+from keepstep.model.ids import check_name
 from keepstep.model.limits import Limits
 from keepstep.model.records import StepRecord
 from keepstep.model.status import StepKind, StepStatus
@@ -60,7 +60,8 @@ from keepstep.model.status import StepKind, StepStatus
 _ABANDONED = StepStatus.ABANDONED
 _NOTHING: dict[str, StepRecord] = {}
 """Shared by bodies that have nothing stored; never written to."""
-_TIMER_PREFIX = step_key((), StepKind.TIMER, "loop")
+_NO_KEYS: tuple[str, ...] = ()
+_NO_LINES: tuple[LogLine, ...] = ()
 
 
 class Journal:
@@ -73,7 +74,9 @@ class Journal:
         ahead: resolutions that replay will deliver.
 
     Attributes:
-        commands: open commands as the engine sees them, in call order.
+        loop: the body's.
+        limits: in force (C10).
+        waits: open timers and waits as the engine sees them, in call order.
         seq: the last resolution delivered.
         cancel_reason: the reason of a delivered cancellation (E5), else None.
         difference: how code and records contradict each other (E10), else None.
@@ -82,15 +85,15 @@ class Journal:
     """
 
     __slots__ = (
-        "_ahead", "_closed", "_counted", "_fresh", "_limits", "_logs", "_loop", "_open", "_recorded",
-"_stored", "_uses", "cancel_reason", "commands", "difference", "drift", "log_number", "seq", "weight",
+        "_ahead", "_closed", "_counted", "_fresh", "_logs", "_open", "_recorded", "_stored",
+"_uses", "cancel_reason", "difference", "drift", "limits", "log_number", "loop", "seq", "waits", "weight",
     )  # fmt: skip
 
     def __init__(
         self, loop: WorkflowLoop, limits: Limits, stored: dict[str, StepRecord], ahead: Sequence[StepRecord]
     ) -> None:
-        self._loop = loop
-        self._limits = limits
+        self.loop = loop
+        self.limits = limits
         self._stored = stored or _NOTHING
         self._ahead: Sequence[StepRecord] = ahead
         self._recorded: frozenset[str] | None = None
@@ -102,22 +105,12 @@ class Journal:
         self._fresh: list[Opened] | None = None
         self._closed: list[str] | None = None
         self._logs: list[LogLine] | None = None
-        self.commands: dict[str, Command] = {}
+        self.waits: dict[str, TimerCommand | WaitCommand] = {}
         self.seq = 0
         self.cancel_reason: str | None = None
         self.difference: str | None = None
         self.log_number = 0
         self.weight = 0
-
-    @property
-    def loop(self) -> WorkflowLoop:
-        """The body's loop."""
-        return self._loop
-
-    @property
-    def limits(self) -> Limits:
-        """The limits in force (C10)."""
-        return self._limits
 
     # Keys
 
@@ -128,16 +121,11 @@ class Journal:
             InvalidNameError: the name breaks C1.
         """
         try:
-            prefix = _prefix(scope, kind, name, self._limits.step_name_max)
+            prefix = _prefix(scope, kind, name, self.limits.step_name_max)
         except TypeError:  # unhashable, so no text
             check_name(kind, name)
             raise
-        return self._count(prefix)
-
-    def _count(self, prefix: str) -> str:
-        uses = self._uses
-        n = uses.get(prefix, 0) + 1
-        uses[prefix] = n
+        self._uses[prefix] = n = self._uses.get(prefix, 0) + 1
         return prefix if n == 1 else f"{prefix}#{n}"
 
     def count_step(self, key: str) -> None:
@@ -147,9 +135,9 @@ class Journal:
             StepLimitExceededError: the run has as many steps as it may have.
         """
         self._counted += 1
-        if self._counted > self._limits.steps_max and not self.is_recorded(key):
+        if self._counted > self.limits.steps_max and not self.is_recorded(key):
             raise StepLimitExceededError(
-                f"this run asked for more than {self._limits.steps_max:,} steps (Limits.steps_max). "
+                f"this run asked for more than {self.limits.steps_max:,} steps (Limits.steps_max). "
                 "Do more in one step, start other instances, or go on with step.continue_as_new(params)"
             )
 
@@ -167,14 +155,14 @@ class Journal:
 
     def open(self, opened: Opened) -> Future[Any]:
         """Open a command; the future is settled by its resolution."""
-        future: Future[Any] = Future(loop=self._loop)
+        future: Future[Any] = Future(loop=self.loop)
         opened.future = future
         self._open_as(opened)
         return future
 
     def _open_as(self, opened: Opened) -> None:
         key = opened.key
-        opened.opened_at = self._loop.now_ms
+        opened.opened_at = self.loop.now_ms
         self._open[key] = opened
         if self._stored:
             opened.record = self._stored.pop(key, None)
@@ -192,7 +180,7 @@ class Journal:
         if self._open.get(key) is not opened:
             return
         del self._open[key]
-        self.commands.pop(key, None)
+        self.waits.pop(key, None)
         stored = opened.record is not None and opened.record.status != _ABANDONED
         if opened.command is not None or stored:  # else nobody outside has heard of it
             if self._closed is None:
@@ -201,7 +189,7 @@ class Journal:
 
     def timer_set(self, timer: LoopTimer) -> None:
         """A timer of the loop: ``asyncio.sleep``, ``asyncio.timeout`` (A1)."""
-        timer.opened = opened = OpenedTimer(self._count(_TIMER_PREFIX), timer)
+        timer.opened = opened = OpenedTimer(self.new_key("", StepKind.TIMER, "loop"), timer)
         self._open_as(opened)
 
     def timer_cancelled(self, timer: LoopTimer) -> None:
@@ -216,15 +204,15 @@ class Journal:
         """Deliver one resolution: set the loop's time, settle what it resolves. The loop runs afterwards (A2, A3)."""
         assert record.seq is not None
         self.seq = record.seq
-        loop = self._loop
+        loop = self.loop
         if record.at is not None and record.at > loop.now_ms:
             loop.now_ms = record.at
         opened = self._open.pop(record.key, None)
         if opened is None:
             self._deliver_other(record)
             return
-        if self.commands:
-            self.commands.pop(record.key, None)
+        if self.waits:
+            self.waits.pop(record.key, None)
         if record.result is not None:
             self.weight += len(record.result)
         try:
@@ -237,8 +225,8 @@ class Journal:
     def _deliver_other(self, record: StepRecord) -> None:
         if record.key == CANCEL_KEY:
             self.cancel_reason = json.loads(record.result or '""') or ""
-            assert self._loop.main is not None
-            self._loop.main.cancel(self.cancel_reason or None)
+            assert self.loop.main is not None
+            self.loop.main.cancel(self.cancel_reason or None)
         else:
             self._skip(record)
 
@@ -252,7 +240,7 @@ class Journal:
                     self._skip(record)
         self._ahead = ()
         self._recorded = None
-        self._loop.replaying = False
+        self.loop.replaying = False
         if self.drift is not None and not self.drift.skipped and self.difference is None:
             self.drift = None
 
@@ -283,23 +271,38 @@ class Journal:
         self.log_number += 1
         if self._logs is None:
             self._logs = []
-        loop = self._loop
+        loop = self.loop
         self._logs.append(LogLine(self.log_number, level, message, data, loop.now_ms, loop.replaying))
 
     def collect(self) -> Activation:
         """Take what has happened since the last call."""
-        activation = Activation(logs=self._logs or [])
-        if self.difference is None:
-            fresh = self._open.values() if self._fresh is None else self._fresh
-            for opened in fresh:
-                if self._open.get(opened.key) is opened:
-                    opened.command = command = opened.build()
-                    self.commands[opened.key] = command
-                    activation.opened.append(command)
-        activation.closed = self._closed or []
+        opened = () if self.difference is not None else self._built()
+        activation = Activation(opened, self._closed or _NO_KEYS, self._logs or _NO_LINES)
         self._logs = self._closed = None
         self._fresh = []
         return activation
+
+    def _built(self) -> list[Command]:
+        """The commands for the engine of what is new and still open."""
+        built: list[Command] = []
+        for opened in self._open.values() if self._fresh is None else self._fresh:
+            if self._open.get(opened.key) is opened:
+                opened.command = command = opened.build()
+                built.append(command)
+                if type(command) is not DoCommand:
+                    self.waits[command.key] = command
+        return built
+
+    @property
+    def commands(self) -> dict[str, Command]:
+        """Open commands as the engine has seen them, by key, in call order."""
+        found = ((key, opened.command) for key, opened in self._open.items())
+        return {key: command for key, command in found if command is not None}
+
+    @property
+    def open_keys(self) -> KeysView[str]:
+        """The keys of what the body waits for."""
+        return self._open.keys()
 
     def close_all(self) -> None:
         """The body ended: it waits for nothing any more."""
@@ -309,7 +312,7 @@ class Journal:
     def drop(self) -> None:
         """Let go of everything, so that nothing holds the body in a circle."""
         self._open = {}
-        self.commands = {}
+        self.waits = {}
         self._fresh = None
 
 

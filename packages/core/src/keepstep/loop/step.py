@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from random import Random
+from threading import get_ident
 from typing import Any, Never
 from uuid import UUID
 
@@ -21,7 +22,6 @@ from keepstep.authoring.step import UNSET
 from keepstep.errors import InvalidDurationError, InvalidEventTypeError, NondeterminismError, UsageError
 from keepstep.loop.callbacks import check_callback, check_keywords, result_codec, unknown_options
 from keepstep.loop.draws import Draws
-from keepstep.loop.host import running_loop
 from keepstep.loop.journal import Journal
 from keepstep.loop.opened import DoOptions, Opened, OpenedDo, OpenedSleep, OpenedWait
 from keepstep.model.codec import PLAIN
@@ -142,7 +142,7 @@ class BodyStep:
 
     def _new_step_key(self, kind: StepKind, name: str) -> str:
         journal = self._journal
-        if running_loop() is not journal.loop:
+        if journal.loop.entered_by != get_ident():
             raise _used_outside(f"step.{kind}({name!r})")
         key = journal.new_key(self._scope, kind, name)
         journal.count_step(key)
@@ -211,7 +211,7 @@ class BodyStep:
 
     def _new_key(self, kind: StepKind, name: str) -> str:
         journal = self._journal
-        if running_loop() is not journal.loop:
+        if journal.loop.entered_by != get_ident():
             raise _used_outside(f"the {kind} {name!r}")
         return journal.new_key(self._scope, kind, name)
 

@@ -5,8 +5,8 @@ The journal opens commands, the kernel reads their keys and deadlines, the engin
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from keepstep.model.codec import Codec
@@ -153,7 +153,7 @@ class Activation:
         outcome: how the body ended, or None while it lives.
     """
 
-    opened: list[Command] = field(default_factory=list[Command])
-    closed: list[str] = field(default_factory=list[str])
-    logs: list[LogLine] = field(default_factory=list[LogLine])
+    opened: Sequence[Command] = ()
+    closed: Sequence[str] = ()
+    logs: Sequence[LogLine] = ()
     outcome: BodyOutcome | None = None

@@ -24,6 +24,9 @@ class Hold(NamedTuple):
     """The runner keeps the run: something of it executes. Run and task rows stay untouched."""
 
 
+HOLD = Hold()
+
+
 class Park(NamedTuple):
     """Every branch waits: release the task until ``run_at`` (None = until woken); status ``waiting``."""
 
@@ -98,7 +101,7 @@ class Boundary(NamedTuple):
     steps: tuple[StepRecord, ...] = ()
     consumed: tuple[Consumed, ...] = ()
     logs: tuple[LogRecord, ...] = ()
-    end: End = Hold()
+    end: End = HOLD
     started_at: int | None = None
     changes: tuple[ChangeRecord, ...] = ()
 

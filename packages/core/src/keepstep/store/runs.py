@@ -12,13 +12,13 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, bindparam, null, select
+from sqlalchemy import BigInteger, ColumnElement, bindparam, func, null, select
 from sqlalchemy.dialects.postgresql import insert
 
 from keepstep.errors import StoreConflictError
 from keepstep.model.plan import Creation, Steering
 from keepstep.model.records import EventRecord, RunnerRecord, RunRecord, StepRecord, TaskRecord
-from keepstep.model.status import StepStatus
+from keepstep.model.status import TERMINAL, StepStatus
 from keepstep.store.changes import ADD_CHANGE
 from keepstep.store.script import Call, Row, Script
 from keepstep.store.statement import DialectName, Statement, among, db_now, fixed, ids, limited, names
@@ -40,17 +40,27 @@ def _given(column: ColumnElement[Any], name: str | None = None) -> ColumnElement
 
 
 _ONE_INSTANCE = (_given(run.c.workflow), _given(run.c.instance_id))
-_OF_RUN = "run_id"
 
-LATEST_ID = Statement(select(run.c.id).where(*_ONE_INSTANCE, IS_LATEST), "newest run of an instance")
-LOCK_TASK_OF = Statement(select(task.c.fence).where(_given(task.c.run_id)).with_for_update(), "lock task")
-LOCK_RUN_OF = Statement(select(run.c.version).where(_given(run.c.id, _OF_RUN)).with_for_update(), "lock run")
 READ_INSTANCE = Statement(
     select(db_now(), *run.c, *task.c)
     .select_from(run.outerjoin(task, task.c.run_id == run.c.id))
     .where(*_ONE_INSTANCE, IS_LATEST),
     "read instance",
 )
+_latest = select(run.c.id).where(*_ONE_INSTANCE, IS_LATEST).scalar_subquery()
+_task = select(task).where(task.c.run_id == _latest).with_for_update().cte("of_instance")
+_has_task = select(func.count()).select_from(_task).scalar_subquery() >= fixed(
+    0
+)  # always: but it comes first
+_run = select(run).where(run.c.id == _latest, IS_LATEST, _has_task).with_for_update().cte("newest")
+LOCK_INSTANCE = Statement(
+    select(db_now(), *_run.c, *_task.c).select_from(_run.outerjoin(_task, _task.c.run_id == _run.c.id)),
+    "lock instance",
+)
+"""``READ_INSTANCE`` with both rows locked, the task's first, and read as they are then: one round trip in place of four.
+
+A run that a restart has replaced while it was waited for is no row at all.
+"""
 READ_RUN = Statement(select(run).where(*_ONE_INSTANCE, _given(run.c.run_number)), "read run")
 EXISTING_IDS = Statement(
     select(run.c.instance_id).where(
@@ -136,11 +146,6 @@ PRESENT_RUNS = Statement(
 ADD_RUN = Statement(run.insert(), "add run", run.c.keys())
 """Insert a run that cannot be there yet, under a guard that holds."""
 ADD_STEP = Statement(run_step.insert(), "add step", run_step.c.keys())
-ADD_EVENT = Statement(
-    event.insert().inline().values({c.name: bindparam(c.name) for c in event.c if c.name != "id"}),
-    "add event",
-)
-
 _put_task = insert(task)
 PUT_TASK = Statement(
     _put_task.on_conflict_do_update(
@@ -177,6 +182,16 @@ PUT_RUN = Statement(
     "put run",
 )
 EXPECT_RUN = Statement(select(run.c.id).where(*_expected).with_for_update(), "expect run")
+_EVENT = [each for each in event.c if each.name != "id"]
+ADD_EVENT = Statement(
+    event.insert()
+    .from_select(
+        _EVENT, select(*(bindparam(each.name, type_=each.type) for each in _EVENT)).where(*_expected)
+    )
+    .returning(event.c.id),
+    "add event",
+)
+"""Accept an event if the run is still as it was read."""
 
 
 def run_record(row: Row) -> RunRecord:
@@ -193,21 +208,20 @@ def read_instance(workflow: str, instance_id: str, lock: bool = False) -> Script
         lock: keep both rows from changing until the transaction ends, in order to steer the run.
     """
     instance = {"workflow": workflow, "instance_id": instance_id}
-    locked: int | None = None
-    while True:
-        if lock:
-            found = yield Call(LATEST_ID, instance)
-            if not found:
-                return None
-            locked = found[0][0]
-            yield Call(LOCK_TASK_OF, {"run_id": locked})
-            yield Call(LOCK_RUN_OF, {"run_id": locked})
-        found = yield Call(READ_INSTANCE, instance)
-        if not found:
-            return None
-        snapshot = _snapshot(found[0])
-        if not lock or snapshot.run.id == locked:  # else a restart came between: lock the run that it began
+    while lock:
+        found = yield Call(LOCK_INSTANCE, instance)
+        if found and _is_whole(snapshot := _snapshot(found[0])):
             return snapshot
+        if not (yield Call(READ_INSTANCE, instance)):
+            return None
+        # A restart or a retry came between: lock what it began.
+    found = yield Call(READ_INSTANCE, instance)
+    return _snapshot(found[0]) if found else None
+
+
+def _is_whole(snapshot: Snapshot) -> bool:
+    """Whether run and task are of one moment: a task that was inserted while the run was waited for is not seen yet."""
+    return snapshot.task is not None or snapshot.run.status in TERMINAL
 
 
 def _snapshot(row: Row) -> Snapshot:
@@ -362,12 +376,7 @@ def apply_steering(dialect: DialectName, steering: Steering) -> Script[bool]:  #
         False when the run's version has moved; nothing is written then.
     """
     run_id = steering.run_id
-    expected = {"of_run": run_id, "expect_version": steering.expect_version}
-    if steering.run is None:
-        found = yield Call(EXPECT_RUN, expected)
-    else:
-        found = yield Call(PUT_RUN, {**expected, **steering.run._asdict()})
-    if not found:
+    if not (yield from _is_as_read(steering)):
         return False
     if steering.drop_from_seq is not None:
         yield Call(RETURN_EVENTS, {"run": run_id, "from_seq": steering.drop_from_seq})
@@ -381,8 +390,19 @@ def apply_steering(dialect: DialectName, steering: Steering) -> Script[bool]:  #
         yield Call(PUT_TASK, [steering.creation.task])
     if steering.steps:
         yield Call(ADD_STEP, list(steering.steps))
-    if steering.event is not None:
-        yield Call(ADD_EVENT, steering.event._asdict())
     if steering.changes:
         yield Call(ADD_CHANGE, list(steering.changes))
     return True
+
+
+def _is_as_read(steering: Steering) -> Script[bool]:
+    """Whether the run is as it was read; if so its new row and its event are written, in as few calls as can be."""
+    run, event = steering.run, steering.event
+    expected = {"of_run": steering.run_id, "expect_version": steering.expect_version}
+    if run is not None:
+        if not (yield Call(PUT_RUN, {**expected, **run._asdict()})):
+            return False
+        expected["expect_version"] = run.version
+    if event is not None:
+        return bool((yield Call(ADD_EVENT, {**event._asdict(), **expected})))
+    return run is not None or bool((yield Call(EXPECT_RUN, expected)))
