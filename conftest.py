@@ -1,5 +1,6 @@
 """What every test of the workspace gets: the asyncio backend, and databases to run on."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,16 @@ import pytest
 from tests.support.databases import make_tables
 
 pytest_plugins = ["tests.support.postgres"]
+
+MEMORY = Path("/dev/shm")  # noqa: S108  # a folder of its own in it, as pytest makes them
+MEMORY_MIN = 2 << 30
+"""Bytes that must be free in it."""
+
+
+def pytest_configure() -> None:
+    """Have `tmp_path` in memory where there is room: SQLite waits for a disk at each commit, and no test cuts the power."""
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MEMORY_MIN:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 @pytest.fixture(scope="session")
