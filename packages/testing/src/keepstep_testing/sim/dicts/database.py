@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from keepstep.model.records import (
@@ -217,7 +216,7 @@ class DictDatabase:
             table.replace(key, old, None)
             self._pending.append(Change(table.name, old, None))
 
-    def contents(self) -> dict[str, list[Sequence[Any]]]:
+    def contents(self) -> dict[str, list[tuple[Any, ...]]]:
         """All rows of all tables but ``migration``, by key."""
         return {name: list(each.all()) for name, each in self.tables.items() if each is not self.migration}
 

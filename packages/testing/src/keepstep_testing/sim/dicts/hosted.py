@@ -51,8 +51,12 @@ def answered_by(dicts: DictDatabase, engine: Engine) -> Engine:
 
 
 def _answered(dicts: DictDatabase, statement: Statement, given: dict[str, Any]) -> Sequence[Any]:
+    now: int | None = given.get("now")
+    assert now is not None or not statement.takes_now, (
+        f"{statement!r}: whose transaction this is has no clock"
+    )
     try:
-        return answer(dicts, statement, given, given.get("now") or 0)
+        return answer(dicts, statement, given, now or 0)
     except ConstraintError as error:
         raise IntegrityError(statement.label, None, refusal("CONSTRAINT", str(error))) from error
 

@@ -28,19 +28,20 @@ class Unique:
     def __init__(self, *columns: str, where: Callable[[Any], bool] | None = None) -> None:
         self.columns = columns
         self.where = where
-        self.value: Callable[[Any], Any] = itemgetter(0)
-        self.holders: dict[Any, Any] = {}
+        self.value: Callable[[Any], tuple[Any, ...]] = tuple
+        self.holders: dict[tuple[Any, ...], Any] = {}
 
     def bind(self, fields: Sequence[str]) -> None:
         """Learn where the columns stand in a row."""
-        self.value = itemgetter(*(fields.index(each) for each in self.columns))
+        places = [fields.index(each) for each in self.columns]
+        first = places[0]
+        self.value = itemgetter(*places) if len(places) > 1 else lambda row: (row[first],)
 
-    def of(self, row: Any) -> Any:
+    def of(self, row: Any) -> tuple[Any, ...] | None:
         """What a row holds; None when it is not concerned."""
         value = self.value(row)
-        if self.where is not None:
-            return value if self.where(row) else None
-        return None if value is None or (type(value) is tuple and None in value) else value
+        is_concerned = None not in value if self.where is None else self.where(row)
+        return value if is_concerned else None
 
 
 class Table(Generic[R]):

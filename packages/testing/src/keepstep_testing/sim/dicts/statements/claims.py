@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from keepstep.model.records import RunnerRecord, TaskRecord
 from keepstep.model.status import Priority, Status
 from keepstep.store import claims
 from keepstep_testing.sim.dicts.answers import Rows, answers
 from keepstep_testing.sim.dicts.database import DictDatabase
+
+R = TypeVar("R")
 
 
 def holds_lease(db: DictDatabase, runner: int, epoch: int) -> bool:
@@ -21,6 +23,11 @@ def holds_lease(db: DictDatabase, runner: int, epoch: int) -> bool:
 def with_runs(db: DictDatabase, tasks: Iterable[TaskRecord]) -> list[tuple[Any, ...]]:
     """Each task and its run as one row."""
     return [(*task, *run) for task in tasks if (run := db.run.get(task.run_id)) is not None]
+
+
+def among(get: Callable[[int], R | None], keys: Iterable[int]) -> list[R]:
+    """The rows of these keys that are there, by key."""
+    return [row for key in sorted(set(keys)) if (row := get(key)) is not None]
 
 
 def is_claimable(task: TaskRecord, now: int) -> bool:
@@ -72,17 +79,13 @@ def start_runs(db: DictDatabase, given: Mapping[str, Any], now: int) -> None:
 @answers(claims.READ_RUNS)
 def read_runs(db: DictDatabase, given: Mapping[str, Any], _now: int) -> Rows:
     """Runs by their keys."""
-    return _among(db.run.get, given["run_ids"])
+    return among(db.run.get, given["run_ids"])
 
 
 @answers(claims.READ_TASKS)
 def read_tasks(db: DictDatabase, given: Mapping[str, Any], _now: int) -> Rows:
     """Tasks by their runs."""
-    return _among(db.task.get, given["run_ids"])
-
-
-def _among(get: Callable[[int], Any], keys: Iterable[int]) -> list[Any]:
-    return [row for key in sorted(set(keys)) if (row := get(key)) is not None]
+    return among(db.task.get, given["run_ids"])
 
 
 @answers(claims.LOOK_DUE)
@@ -96,9 +99,7 @@ def look_expired(db: DictDatabase, given: Mapping[str, Any], now: int) -> Rows:
     """Tasks whose owner's lease has ended, with their runs, by ``run_at``."""
     workflows = set(given["workflows"])
     expired = {runner.id for runner in db.runner.rows.values() if runner.locked_until < now}
-    found = [
-        task for task in db.task.rows.values() if task.owner in expired and task.workflow in workflows
-    ]
+    found = [task for task in db.task.rows.values() if task.owner in expired and task.workflow in workflows]
     found.sort(key=lambda task: (task.run_at is not None, task.run_at or 0, task.owner or 0, task.run_id))
     return with_runs(db, found)[: given["limit"]]
 
@@ -140,9 +141,7 @@ def look_held(db: DictDatabase, given: Mapping[str, Any], _now: int) -> Rows:
 def register(db: DictDatabase, given: Mapping[str, Any], now: int) -> Rows:
     """A new runner, with a lease from now."""
     until = now + given["lease_ms"]
-    db.insert(
-        db.runner, RunnerRecord(given["id"], given["epoch"], until, given["host"], given["pid"], now)
-    )
+    db.insert(db.runner, RunnerRecord(given["id"], given["epoch"], until, given["host"], given["pid"], now))
     return [(now,)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from keepstep.model.status import Priority
@@ -48,21 +49,23 @@ def pause_run(db: DictDatabase, status: str, at: int, run: int) -> None:
     _move(db, run, status, at, pause_requested=0, error=None)
 
 
-@answers(boundaries.FINISH_RUN)
-def finish_run(
-    db: DictDatabase, status: str, at: int, ended_at: int, output: str | None, error: str | None, run: int
-) -> None:
+def _finish(db: DictDatabase, values: Sequence[Any], **changes: Any) -> None:
     """A run has ended (E7)."""
-    _move(db, run, status, at, pause_requested=0, completed_at=ended_at, output=output, error=error)
+    status, at, ended_at, output, error, run = values
+    ended = {"pause_requested": 0, "completed_at": ended_at, "output": output, "error": error}
+    _move(db, run, status, at, **ended, **changes)
+
+
+@answers(boundaries.FINISH_RUN)
+def finish_run(db: DictDatabase, *values: Any) -> None:
+    """A run has ended."""
+    _finish(db, values)
 
 
 @answers(boundaries.SUPERSEDE_RUN)
-def supersede_run(
-    db: DictDatabase, status: str, at: int, ended_at: int, output: str | None, error: str | None, run: int
-) -> None:
-    """A run has ended, and is not the newest of its instance any more."""
-    ended = {"pause_requested": 0, "completed_at": ended_at, "output": output, "error": error}
-    _move(db, run, status, at, latest=0, **ended)
+def supersede_run(db: DictDatabase, *values: Any) -> None:
+    """A run has ended, and is not the newest of its instance any more (C10)."""
+    _finish(db, values, latest=0)
 
 
 @answers(boundaries.MOVE_EVENT)

@@ -9,13 +9,13 @@ from keepstep.model.status import Priority
 from keepstep.store import held
 from keepstep_testing.sim.dicts.answers import Rows, answers
 from keepstep_testing.sim.dicts.database import DictDatabase
-from keepstep_testing.sim.dicts.statements.claims import is_claimable, read_tasks, with_runs
+from keepstep_testing.sim.dicts.statements.claims import among, is_claimable, with_runs
 
 
 @answers(held.READ_HELD_RUNS)
-def read_held_runs(db: DictDatabase, given: Mapping[str, Any], now: int) -> Rows:
+def read_held_runs(db: DictDatabase, given: Mapping[str, Any], _now: int) -> Rows:
     """Tasks of runs, with the runs."""
-    return with_runs(db, read_tasks(db, given, now))
+    return with_runs(db, among(db.task.get, given["run_ids"]))
 
 
 @answers(held.GIVE_BACK)

@@ -23,7 +23,9 @@ def _page(table: str, column: int, where: Where, *, falling: bool) -> Callable[.
         found = [
             row
             for row in rows.of(given["run_id"])
-            if row[column] is not None and where(row, given) and _is_beyond(row[column], place, falling=falling)
+            if row[column] is not None
+            and where(row, given)
+            and _is_beyond(row[column], place, falling=falling)
         ]
         return sorted(found, key=itemgetter(column), reverse=falling)[: given["limit"]]
 

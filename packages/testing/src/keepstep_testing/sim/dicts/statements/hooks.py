@@ -87,10 +87,9 @@ def _claimed(db: DictDatabase, row: int, fence: int) -> HookRecord | None:
 
 
 @answers(hooks.FINISH)
-def finish(
-    db: DictDatabase, status: str, ended_at: int, error: str | None, row: int, fence: int
-) -> None:
+def finish(db: DictDatabase, *values: Any) -> None:
     """A claim's outcome that is the last one."""
+    status, ended_at, error, row, fence = values
     found = _claimed(db, row, fence)
     if found is not None:
         error = found.error if error is None else error

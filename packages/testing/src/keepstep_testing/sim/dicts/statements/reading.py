@@ -9,9 +9,10 @@ from keepstep.model.records import RunRecord, StepRecord, TaskRecord
 from keepstep.model.status import StepStatus
 from keepstep.store import clock, migrations, runs
 from keepstep.store.tables import PREFIX
-from keepstep_testing.whole import ALL_ROWS
 from keepstep_testing.sim.dicts.answers import Rows, answers
 from keepstep_testing.sim.dicts.database import DictDatabase
+from keepstep_testing.sim.dicts.statements.claims import among
+from keepstep_testing.whole import ALL_ROWS
 
 _NO_TASK = (None,) * len(TaskRecord._fields)
 
@@ -81,8 +82,8 @@ def lock_run_of(db: DictDatabase, given: Mapping[str, Any], _now: int) -> Rows:
 @answers(runs.PRESENT_RUNS)
 def present_runs(db: DictDatabase, given: Mapping[str, Any], _now: int) -> Rows:
     """Whose the keys are, and whether those runs have ended."""
-    found = [db.run.get(run_id) for run_id in sorted(set(given["run_ids"]))]
-    return [(run.id, run.workflow, run.instance_id, run.completed_at) for run in found if run is not None]
+    found = among(db.run.get, given["run_ids"])
+    return [(run.id, run.workflow, run.instance_id, run.completed_at) for run in found]
 
 
 @answers(runs.HOLDER)
@@ -106,7 +107,8 @@ def load_steps(db: DictDatabase, given: Mapping[str, Any], _now: int) -> Rows:
 def open_steps(db: DictDatabase, given: Mapping[str, Any], _now: int) -> Rows:
     """A run's open steps, the oldest first."""
     found = [step for step in db.run_step.of(given["run_id"]) if step.seq is None]
-    return sorted(found, key=lambda step: (step.started_at, step.key))
+    found.sort(key=lambda step: (step.started_at, step.key))
+    return found
 
 
 @answers(runs.WAITS_FOR)
@@ -134,7 +136,9 @@ def load_events(db: DictDatabase, given: Mapping[str, Any], _now: int) -> Rows:
 def find_event(db: DictDatabase, given: Mapping[str, Any], _now: int) -> Rows:
     """A run's event with its sender's id."""
     wanted = given["event_id"]
-    return [event for event in db.event.of(given["run_id"]) if wanted is not None and event.event_id == wanted]
+    return [
+        event for event in db.event.of(given["run_id"]) if wanted is not None and event.event_id == wanted
+    ]
 
 
 def _listed(which: Callable[[RunRecord, Mapping[str, Any]], bool]) -> Callable[..., Rows]:

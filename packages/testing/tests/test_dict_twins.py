@@ -1,0 +1,97 @@
+"""Statement by statement: scripts on dicts and on SQLite are answered alike, and leave equal tables (invariant 43)."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from keepstep.errors import StoreError
+from keepstep.store.script import Script
+from keepstep.store.sqlite import SqliteStore
+from keepstep.store.statement import Statement
+from keepstep.store.tables import PREFIX
+from keepstep_testing.conformance.stores import SetClock
+from keepstep_testing.sim.database import Database
+from keepstep_testing.sim.dicts import DictDatabase, DictStore
+from keepstep_testing.sim.dicts.answers import ANSWERS
+from keepstep_testing.whole import ALL_ROWS
+from tests.support.moves import BEGINNING, MOVES, Draw, Move, Place
+
+
+class Twins:
+    """A store of each kind, under one clock.
+
+    Attributes:
+        place: what moves look at.
+        answered: the statements so far.
+    """
+
+    def __init__(self, database: Database) -> None:
+        database.reset()
+        clock = SetClock()
+        self.place = Place(DictDatabase(), clock)
+        self.answered: set[Statement] = set()
+        self._database = database
+        self._dict_store = DictStore(self.place.dicts, clock=clock)
+        self._sqlite_store = SqliteStore(
+            database.path, clock=clock, slow_commit_ms=None, connect=database.connect
+        )
+
+    async def open(self) -> None:
+        """Open both."""
+        await self._dict_store.open()
+        await self._sqlite_store.open()
+
+    async def play(self, make: Callable[[], Script[Any]]) -> None:
+        """Run a script on both, and compare."""
+        answer = await self._outcome(self._dict_store, self._noting(make()))
+        assert await self._outcome(self._sqlite_store, make()) == answer
+        dicts = self.place.dicts.contents()
+        assert {f"{PREFIX}{name}": rows for name, rows in dicts.items()} == self._database.contents()
+
+    async def _outcome(self, store: Any, script: Script[Any]) -> Any:
+        try:
+            return await store.transaction("test", script)
+        except StoreError as error:
+            return type(error)
+
+    def _noting(self, script: Script[Any]) -> Script[Any]:
+        rows: Any = None
+        while True:
+            try:
+                call = script.send(rows)
+            except StopIteration as done:
+                return done.value
+            self.answered.add(call.statement)
+            rows = yield call
+
+
+def test_dicts_and_sqlite_are_twins():
+    """Whatever scripts come one after the other; and each statement that has an answer was among them."""
+    database = Database()
+    answered: set[Statement] = set()
+    drawn = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 9_999)), min_size=15, max_size=30)
+
+    @settings(
+        max_examples=60,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink],
+    )
+    @given(moves=drawn)
+    def play(moves: list[tuple[Move, int]]) -> None:
+        async def all_of_them() -> None:
+            await twins.open()
+            for number, (move, seed) in enumerate([*BEGINNING, *moves]):
+                await twins.play(move(twins.place, Draw(seed + number)))
+
+        twins = Twins(database)
+        asyncio.run(all_of_them())
+        answered.update(twins.answered)
+
+    play()
+    assert sorted(each.label for each in ANSWERS.keys() - answered - set(ALL_ROWS.values())) == []
