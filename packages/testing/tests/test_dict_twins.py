@@ -72,7 +72,7 @@ def test_dicts_and_sqlite_are_twins():
     """Whatever scripts come one after the other; and each statement that has an answer was among them."""
     database = Database()
     answered: set[Statement] = set()
-    drawn = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 9_999)), min_size=15, max_size=30)
+    drawn = st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 2**32)), min_size=20, max_size=40)
 
     @settings(
         max_examples=60,

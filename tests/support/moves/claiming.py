@@ -71,7 +71,8 @@ def claim(place: Place, draw: Draw) -> Any:
 
 def look(place: Place, draw: Draw) -> Any:
     """Look at what is due, owned and known."""
-    runner, limit, among, ids = draw.one(*RUNNERS), draw.one(1, 5), draw.some(WORKFLOWS), draw.some(RUN_IDS)
+    runner, limit, ids = draw.one(*RUNNERS), draw.one(1, 5), draw.some(RUN_IDS)
+    among = draw.one(WORKFLOWS, WORKFLOWS[:1])
 
     def script() -> Script[Any]:
         due = yield from claims.due(limit, among)
@@ -164,7 +165,11 @@ def leased(place: Place, draw: Draw) -> Any:
 
 def optimistic(place: Place, draw: Draw) -> Any:
     """Commit a boundary without a lease."""
-    plan = a_boundary(place, draw, draw.one(*RUN_IDS), ends=ENDS)
+    place.clock.now += draw.one(0, LEASE_MS + 1)
+    now, dicts = place.clock.now, place.dicts
+    expired = {each.id for each in dicts.runner.all() if each.locked_until < now}
+    left_behind = [each.run_id for each in dicts.task.all() if each.owner in expired]
+    plan = a_boundary(place, draw, draw.one(*(left_behind or RUN_IDS)), ends=ENDS)
     return lambda: boundaries.commit_optimistic("sqlite", plan)
 
 

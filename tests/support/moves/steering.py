@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from keepstep.model.plan import Creation, Steering
+from keepstep.model.records import StepRecord
 from keepstep.model.status import StepStatus
 from keepstep.store import clock, histories, migrations, runs
 from keepstep.store.script import Call, Script
@@ -72,16 +74,21 @@ def read(place: Place, draw: Draw) -> Any:
             (yield from runs.read_run(workflow, instance_id, number)),
             (yield from runs.existing_ids(workflow, INSTANCES)),
             (yield from runs.list_runs(workflow, status, MANY, after)),
-            (yield from runs.load_steps("sqlite", ids)),
+            {of: _told(each, "seq") for of, each in (yield from runs.load_steps("sqlite", ids)).items()},
             (yield from runs.load_events("sqlite", ids)),
             (yield from runs.find_event(run_id, "e-1")),
             (yield from runs.waits_for(run_id, "go")),
-            (yield from runs.open_steps(run_id)),
+            _told((yield from runs.open_steps(run_id)), "started_at"),
             (yield from runs.holder(run_id)),
             (yield from migrations.check()),
         ]
 
     return script
+
+
+def _told(steps: Sequence[StepRecord], order: str) -> tuple[list[Any], list[StepRecord]]:
+    """What steps are ordered by, in their order; and the steps by key, as what is alike in that has no order."""
+    return [getattr(each, order) for each in steps], sorted(steps, key=lambda each: each.key)
 
 
 def history(place: Place, draw: Draw) -> Any:
