@@ -23,7 +23,6 @@ from keepstep.store import boundaries, claims, clock, held, lock, rescue, runs
 from keepstep.store.script import Script
 from keepstep_testing.conformance.rows import NOW, run_row
 from tests.support.moves.draw import (
-    KEYS,
     LEASE_MS,
     RUN_IDS,
     RUNNERS,
@@ -32,11 +31,12 @@ from tests.support.moves.draw import (
     Place,
     a_change,
     a_run,
-    a_step,
     a_task,
+    some_steps,
 )
 
-ENDS = ("park", "release", "pause", "finish", "again")
+ENDS = ("park", "release", "pause", "finish", "again", "again")
+STAYS = ("hold", "hold", "hold", "release", *ENDS)
 
 
 def create(place: Place, draw: Draw) -> Any:
@@ -86,20 +86,21 @@ def look(place: Place, draw: Draw) -> Any:
     return script
 
 
-def a_boundary(place: Place, draw: Draw, run_id: int, *, ends: Sequence[str]) -> Boundary:
+def a_boundary(place: Place, draw: Draw, run_id: int, *, ends: Sequence[str], behind: int = 0) -> Boundary:
     """A boundary whose guard mostly holds."""
     task, run = place.dicts.task.get(run_id), place.dicts.run.get(run_id)
     off = draw.one(0, 0, 0, 1)
     end = an_end(place, draw, run_id, draw.one(*ends))
-    buffered = [event.id for event in place.dicts.event.of(run_id)]
+    steps = some_steps(place, draw, run_id, behind)
+    taken = zip([event.id for event in place.dicts.event.of(run_id)], steps, strict=False)
     return Boundary(
         run_id=run_id,
         fence=(0 if task is None else task.fence) + off,
         wake_seq=None if isinstance(end, Hold) else (0 if task is None else task.wake_seq),
         version=0 if run is None else run.version,
         at=draw.at(),
-        steps=tuple(a_step(draw, run_id) for _ in range(draw.one(0, 1, 2))),
-        consumed=tuple(Consumed(draw.one(*buffered), draw.one(*KEYS)) for _ in buffered[:1]),
+        steps=tuple(steps),
+        consumed=tuple(Consumed(event_id, step.key) for event_id, step in taken),
         logs=tuple(
             LogRecord(run_id, draw.one(1, 2), "info", draw.one("x", "y"), None, NOW)
             for _ in range(draw.one(0, 1))
@@ -145,7 +146,7 @@ def group(place: Place, draw: Draw) -> Any:
     mine = [task.run_id for task in place.dicts.task.all() if task.owner == runner] or [1]
     known = place.dicts.runner.get(runner)
     epoch = draw.one(1, 1 if known is None else known.epoch)
-    plans = [a_boundary(place, draw, each, ends=("hold", *ENDS)) for each in mine[:2]]
+    plans = [a_boundary(place, draw, each, ends=STAYS) for each in mine[:2]]
     made = [
         Creation(run, a_task(draw, run))
         for run in [a_run(draw)]
@@ -159,7 +160,7 @@ def leased(place: Place, draw: Draw) -> Any:
     run_id, epoch = draw.one(*RUN_IDS), draw.one(1, 1, 2)
     task = place.dicts.task.get(run_id)
     runner = draw.one(*RUNNERS) if task is None or task.owner is None else task.owner
-    plan = a_boundary(place, draw, run_id, ends=("hold", *ENDS))
+    plan = a_boundary(place, draw, run_id, ends=STAYS)
     return lambda: boundaries.commit_leased("sqlite", runner, epoch, plan)
 
 
@@ -169,7 +170,9 @@ def optimistic(place: Place, draw: Draw) -> Any:
     now, dicts = place.clock.now, place.dicts
     expired = {each.id for each in dicts.runner.all() if each.locked_until < now}
     left_behind = [each.run_id for each in dicts.task.all() if each.owner in expired]
-    plan = a_boundary(place, draw, draw.one(*(left_behind or RUN_IDS)), ends=ENDS)
+    plan = a_boundary(
+        place, draw, draw.one(*(left_behind or RUN_IDS)), ends=("release", *ENDS), behind=draw.one(0, 1)
+    )
     return lambda: boundaries.commit_optimistic("sqlite", plan)
 
 

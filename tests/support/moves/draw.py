@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from keepstep.model.records import ChangeRecord
+from keepstep.model.records import ChangeRecord, StepRecord
 from keepstep.model.status import Priority, Status, StepStatus
 from keepstep.store.hooks import Trigger
 from keepstep_testing.conformance.rows import NOW, run_row, step_row, task_row
@@ -86,13 +86,16 @@ def a_task(draw: Draw, run: Any, **given: Any) -> Any:
     return task_row(run_id=run.id, workflow=run.workflow, **{**drawn, **given})
 
 
-def a_step(draw: Draw, run_id: int) -> Any:
-    """A resolved or an open step."""
-    kind = draw.one(StepStatus.COMPLETED, StepStatus.WAITING, StepStatus.RETRYING)
-    seq = draw.one(1, 2, 3) if kind is StepStatus.COMPLETED else None
-    key = draw.one(*KEYS)
-    kept = {"event_type": draw.one(None, "go", "stop"), "started_at": draw.one(500, 600)}
-    return step_row(key, seq, kind, run_id=run_id, **kept)
+def some_steps(place: Place, draw: Draw, run_id: int, behind: int = 0) -> list[StepRecord]:
+    """Steps of different keys, open or resolved, numbered from so far behind; now and then a number is taken."""
+    last = max((step.seq or 0 for step in place.dicts.run_step.of(run_id)), default=0) - behind
+    steps: list[StepRecord] = []
+    for place_in, key in enumerate(draw.some(KEYS), 1):
+        status = draw.one(StepStatus.COMPLETED, StepStatus.WAITING, StepStatus.RETRYING)
+        seq = draw.one(*[last + place_in] * 7, 1) if status is StepStatus.COMPLETED else None
+        kept = {"event_type": draw.one(None, "go", "go"), "started_at": draw.one(500, 600)}
+        steps.append(step_row(key, seq, status, run_id=run_id, **kept))
+    return steps
 
 
 def a_change(draw: Draw, run_id: int) -> ChangeRecord:

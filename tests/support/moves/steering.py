@@ -29,11 +29,12 @@ from tests.support.moves.draw import (
 
 def steer(place: Place, draw: Draw) -> Any:
     """Steer a run from outside, or restart it."""
-    run_id = draw.one(*RUN_IDS)
+    consumed = [each.run_id for each in place.dicts.event.all() if each.consumed_by is not None]
+    run_id = draw.one(*RUN_IDS, *consumed)
     run = place.dicts.run.get(run_id)
     if run is None:
         return clock.read_now
-    restarts = draw.one(False, False, True)
+    restarts = draw.one(False, False, False, True)
     following = run_row(
         id=run_id + 20, workflow=run.workflow, instance_id=run.instance_id, run_number=run.run_number + 1
     )
@@ -43,6 +44,8 @@ def steer(place: Place, draw: Draw) -> Any:
         cancel_reason=draw.one(None, "why"),
         pause_requested=draw.one(False, True),
     )
+    event_id = draw.one(None, None, None, "e-1")
+    an_event = event_row(0, run_id=run_id, type=draw.one("go", "stop"), event_id=event_id)
     steering = Steering(
         run_id,
         run.version + draw.one(0, 0, 0, 1),
@@ -54,9 +57,7 @@ def steer(place: Place, draw: Draw) -> Any:
             step_row(key, None, StepStatus.WAITING, run_id=run_id + 20) for key in KEYS[:1] if restarts
         ),
         drop_from_seq=draw.one(None, 1, 2),
-        event=draw.one(
-            None, event_row(0, run_id=run_id, type=draw.one("go", "stop"), event_id=draw.one(None, "e-1"))
-        ),
+        event=draw.one(None, an_event, an_event),
         changes=tuple(a_change(draw, run_id) for _ in range(draw.one(0, 1))),
     )
     return lambda: runs.apply_steering("sqlite", steering)
@@ -92,18 +93,21 @@ def _told(steps: Sequence[StepRecord], order: str) -> tuple[list[Any], list[Step
 
 
 def history(place: Place, draw: Draw) -> Any:
-    """Read pages of a history."""
-    run_id, falling = draw.one(*RUN_IDS), draw.one(False, True)
+    """Read pages of histories."""
+    falling = draw.one(False, True)
     after = histories.BEYOND if falling else draw.one(0, 1)
     key, seen = draw.one(None, KEYS[0], KEYS[2]), draw.one(0, 1)
 
     def script() -> Script[Any]:
-        return [
-            (yield from histories.history_steps(run_id, after, MANY, falling=falling)),
-            (yield from histories.unseen_steps(run_id, seen, key, MANY, falling=falling)),
-            (yield from histories.history_events(run_id, after, MANY, falling=falling)),
-            (yield from histories.history_logs(run_id, after, MANY, falling=falling)),
-        ]
+        found: list[Any] = []
+        for run_id in RUN_IDS:
+            found += [
+                (yield from histories.history_steps(run_id, after, MANY, falling=falling)),
+                (yield from histories.unseen_steps(run_id, seen, key, MANY, falling=falling)),
+                (yield from histories.history_events(run_id, after, MANY, falling=falling)),
+                (yield from histories.history_logs(run_id, after, MANY, falling=falling)),
+            ]
+        return found
 
     return script
 

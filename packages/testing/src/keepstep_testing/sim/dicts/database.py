@@ -69,6 +69,28 @@ def _is_collapsible(row: Any) -> bool:
     return row.status == HookStatus.PENDING and row.key is not None
 
 
+def _runs() -> Table[RunRecord]:
+    return Table(
+        "run",
+        RunRecord,
+        optional="cancel_reason started_at completed_at params output error",
+        uniques=[
+            Unique("workflow", "instance_id", where=_is_latest),
+            Unique("workflow", "instance_id", "run_number"),
+        ],
+    )
+
+
+def _changes() -> Table[ChangeRow]:
+    return Table(
+        "change",
+        ChangeRow,
+        optional="step_key attempt event_type duration_ms pub_seq",
+        uniques=[Unique("run_id", "version", "seq", "kind"), Unique("pub_seq")],
+        numbered=True,
+    )
+
+
 class DictDatabase:
     """Keepstep's tables, empty, with its schema in place.
 
@@ -81,15 +103,7 @@ class DictDatabase:
     """
 
     def __init__(self) -> None:
-        self.run = Table[RunRecord](
-            "run",
-            RunRecord,
-            optional="cancel_reason started_at completed_at params output error",
-            uniques=[
-                Unique("workflow", "instance_id", where=_is_latest),
-                Unique("workflow", "instance_id", "run_number"),
-            ],
-        )
+        self.run = _runs()
         self.run_step = Table[StepRecord](
             "run_step",
             StepRecord,
@@ -114,13 +128,7 @@ class DictDatabase:
             optional="key run_at finished_at error trace",
             uniques=[Unique("name", "key", where=_is_collapsible)],
         )
-        self.change = Table[ChangeRow](
-            "change",
-            ChangeRow,
-            optional="step_key attempt event_type duration_ms pub_seq",
-            uniques=[Unique("run_id", "version", "seq", "kind"), Unique("pub_seq")],
-            numbered=True,
-        )
+        self.change = _changes()
         self.change_stream = Table[StreamRow]("change_stream", StreamRow)
         self.change_sink = Table[SinkRecord]("change_sink", SinkRecord, optional="run_at error")
         self.runner = Table[RunnerRecord]("runner", RunnerRecord)
