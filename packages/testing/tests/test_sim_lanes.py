@@ -199,6 +199,18 @@ def test_a_users_transaction_rolls_back_both(dicts, user):
     assert dicts.dicts.owner is None
 
 
+def test_a_savepoint_is_of_both(dicts, user):
+    """What was written within it goes with it, what was before stays."""
+    with Session(user) as session, session.begin():
+        run_sync(session, add(1), SetClock())
+        nested = session.begin_nested()
+        session.execute(INSERT)
+        run_sync(session, add(2), SetClock())
+        nested.rollback()
+    assert [row[0] for row in dicts.contents()["keepstep_run"]] == [1]
+    assert dicts.rows("SELECT * FROM sim_row") == []
+
+
 def test_a_constraint_in_a_users_transaction_is_an_integrity_error(dicts, user):
     """As from a driver, in the engine's words (H)."""
     with pytest.raises(IntegrityError), Session(user) as session, session.begin():
