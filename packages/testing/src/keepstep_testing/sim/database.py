@@ -73,7 +73,7 @@ class Database:
             row[0]
             for row in self._line.sqlite.execute(
                 "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-                f" AND name NOT IN ('{tables.migration.name}', 'oracle_change') ORDER BY name"
+                f" AND name <> '{tables.migration.name}' ORDER BY name"
             )
         ]
         self.user_engine: Engine | None = None

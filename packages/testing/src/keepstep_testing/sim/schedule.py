@@ -21,10 +21,11 @@ from keepstep_testing.sim.loop import EndlessProcessError
 from keepstep_testing.sim.oracle import rules
 from keepstep_testing.sim.oracle.conduct import Alarm
 from keepstep_testing.sim.oracle.oracle import Oracle
+from keepstep_testing.sim.roles import Watcher
 from keepstep_testing.sim.scenario import Command, Machine, Scenario
 from keepstep_testing.sim.stage import Stage
 from keepstep_testing.sim.trace import Trace
-from keepstep_testing.sim.world import Watcher, World
+from keepstep_testing.sim.world import World
 
 FAIR_S = 1_500.0
 FAIR_PICKS = 40_000

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from keepstep.store.statement import Statement
-from keepstep_testing.sim.database import refusal
+from keepstep_testing.sim.connections import refusal
 from keepstep_testing.sim.dicts.answers import ANSWERS, answer
 from keepstep_testing.sim.dicts.database import BusyError, DictDatabase
 from keepstep_testing.sim.dicts.table import ConstraintError
