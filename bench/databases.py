@@ -15,7 +15,8 @@ from typing import Any
 import psycopg
 
 from bench.workload import Dialect
-from tests.support.postgres import USUAL_URL, PrivateServer, fresh_database
+from tests.support.databases import fresh_database
+from tests.support.postgres import USUAL_URL, PrivateServer
 
 CACHE = Path(__file__).parent / ".cache"
 """Everything that a run leaves behind; ignored by git."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import re
 import signal
 import subprocess
@@ -77,8 +78,9 @@ class Process:
         self._end()
 
     def stop(self) -> None:
-        """Have it stand still (SIGSTOP)."""
+        """Have it stand still (SIGSTOP), and wait until every thread of it does."""
         self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         self.standing_still = True
 
     def go_on(self) -> None:

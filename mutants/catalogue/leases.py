@@ -210,4 +210,22 @@ def renew(""",
             'yield Call(LOCK_RUNNERS, {"runners": [runner_id, runner_id]})',
         ),
     ),
+    mutant(
+        "claim-unnoted",
+        "a claim that changes a run does not say when",
+        "B2",
+        "43",
+        ("store/claims.py", "        updated_at=db_now(),\n", ""),
+    ),
+    mutant(
+        "rescued-loses-its-place",
+        "a task that is freed goes to the end of the queue, however long it has been due",
+        "B2",
+        "43",
+        (
+            "store/rescue.py",
+            "_DUE_NOW = case((task.c.run_at < db_now(), task.c.run_at), else_=db_now())",
+            "_DUE_NOW = db_now()",
+        ),
+    ),
 )

@@ -7,21 +7,20 @@ processes of one test run share the private server, and the process that began t
 
 import contextlib
 import os
-import secrets
 import shutil
 import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import filelock
 import psycopg
 import pytest
+
+from tests.support.databases import DatabasePool, fresh_database
 
 USUAL_URL = "postgresql://postgres@127.0.0.1:5432/postgres"
 RUN_FOLDER = "KEEPSTEP_TEST_RUN_FOLDER"  # environment variable: where this run's processes meet
@@ -121,18 +120,6 @@ def _lets_us_in(url: str) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def fresh_database(server: str) -> Iterator[str]:
-    """Create an empty database on `server`, give its URL, and drop it whoever is still connected."""
-    name = f"keepstep_test_{secrets.token_hex(8)}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-        try:
-            yield urlsplit(server)._replace(path=f"/{name}").geturl()
-        finally:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
 @pytest.fixture(scope="session")
 def postgres_url() -> str:
     """The URL of a PostgreSQL server's maintenance database: create nothing in it."""
@@ -140,13 +127,21 @@ def postgres_url() -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_databases(postgres_url: str) -> Databases:
-    """Makes databases, each for the length of a `with` block: for fixtures of a wider scope."""
-    return partial(fresh_database, postgres_url)
+def postgres_databases(postgres_url: str) -> Iterator[Databases]:
+    """Gives databases with keepstep's tables, each for the length of a `with` block: for fixtures of a wider scope."""
+    with contextlib.closing(DatabasePool(postgres_url)) as pool:
+        yield pool.database
 
 
 @pytest.fixture
 def postgres_database(postgres_databases: Databases) -> Iterator[str]:
-    """The URL of an empty PostgreSQL database that is this test's alone."""
+    """The URL of a PostgreSQL database that is this test's alone, with keepstep's tables and no rows."""
     with postgres_databases() as url:
+        yield url
+
+
+@pytest.fixture
+def empty_postgres_database(postgres_url: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database that is this test's alone, and has nothing in it."""
+    with fresh_database(postgres_url) as url:
         yield url

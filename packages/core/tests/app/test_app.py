@@ -82,9 +82,9 @@ async def test_a_start_takes_only_a_concurrency_that_can_be(database_url, workfl
     assert app.home is None
 
 
-async def test_a_ping_says_whether_the_database_answers(database_url, workflows, tmp_path):
+async def test_a_ping_says_whether_the_database_answers(empty_database_url, workflows, tmp_path):
     """For health checks: it needs no start; tables that are missing are trouble, too."""
-    app = App(database_url, workflows=workflows, dispatcher=None)
+    app = App(empty_database_url, workflows=workflows, dispatcher=None)
     with pytest.raises(StoreError):
         await app.ping()
     await app.migrate()
@@ -145,9 +145,9 @@ async def test_a_newer_schema_is_refused(database_url, workflows):
     assert app.home is None
 
 
-async def test_a_missing_schema_is_said_when_it_may_not_be_made(database_url, workflows):
+async def test_a_missing_schema_is_said_when_it_may_not_be_made(empty_database_url, workflows):
     """`migrate=False`: for hosts whose deployment migrates."""
-    app = App(database_url, workflows=workflows)
+    app = App(empty_database_url, workflows=workflows)
     with pytest.raises(SchemaVersionError, match=r"app\.migrate\(\)"):
         await app.start(migrate=False)
     await app.migrate()
@@ -155,9 +155,9 @@ async def test_a_missing_schema_is_said_when_it_may_not_be_made(database_url, wo
         assert await finished(app) == 16
 
 
-async def test_verbs_on_a_database_without_tables_say_what_to_do(database_url, workflows):
+async def test_verbs_on_a_database_without_tables_say_what_to_do(empty_database_url, workflows):
     """H: the driver's error is the cause, not the message."""
-    app = App(database_url, workflows=workflows, dispatcher=None)
+    app = App(empty_database_url, workflows=workflows, dispatcher=None)
     with pytest.raises(SchemaVersionError, match=r"app\.migrate\(\)"):
         await app.workflows.DOUBLING.create(params=1)
     await app.stop()

@@ -1,69 +1,27 @@
 """A whole engine keeps its conformance suite, on each database, with a runner and without, with and without memory."""
 
-import asyncio
-import shutil
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
-import asyncpg
 import pytest
 
 from keepstep import App, RunnerOptions
-from keepstep.store import tables
-from keepstep.store.migrations import migrate
 from keepstep_testing.conformance.engines import Clock, EngineConformance, HandDispatcher
 from keepstep_testing.conformance.engines.story import Story, workflows
 
 LEASE = "30 days"
 """Tests move the clock by hours, and nobody is to take the runner for dead."""
-EMPTIED = [name for name in tables.metadata.tables if name != tables.migration.name]
-
-
-def migrated(url):
-    """Migrate, from wherever a fixture is called."""
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(lambda: asyncio.run(migrate(url))).result()
-    return url
-
-
-@pytest.fixture(scope="module")
-def postgres(postgres_databases):
-    """A migrated PostgreSQL database for all tests of the module."""
-    with postgres_databases() as url:
-        yield migrated(url)
-
-
-@pytest.fixture(scope="module")
-def sqlite_file(tmp_path_factory):
-    """A migrated SQLite database, to be copied."""
-    path = tmp_path_factory.mktemp("migrated") / "keepstep.db"
-    migrated(f"sqlite:///{path}")
-    return path
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def empty_database(request, tmp_path):
-    """An empty database that has keepstep's tables."""
-    if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("sqlite_file"), tmp_path / "keepstep.db")
-        return f"sqlite:///{tmp_path}/keepstep.db"
-    url = request.getfixturevalue("postgres")
-    bare = await asyncpg.connect(url)
-    await bare.execute(f"TRUNCATE {', '.join(EMPTIED)} RESTART IDENTITY")
-    await bare.close()
-    return url
 
 
 class TestTicks(EngineConformance):
     """No runner: optimistic ticks only (B9)."""
 
     @pytest.fixture
-    def open_app(self, empty_database, clock):
+    def open_app(self, database_url, clock):
         """An app that does nothing by itself."""
 
         @asynccontextmanager
         async def opened(definitions):
-            app = App(empty_database, workflows=definitions, clock=clock, dispatcher=None)
+            app = App(database_url, workflows=definitions, clock=clock, dispatcher=None)
             yield app
             await app.stop()
 
@@ -76,12 +34,12 @@ class Looking(EngineConformance):
     cache: int
 
     @pytest.fixture
-    def open_app(self, empty_database, clock):
+    def open_app(self, database_url, clock):
         """An app with a runner."""
 
         @asynccontextmanager
         async def opened(definitions):
-            async with running(empty_database, definitions, clock, self.cache) as app:
+            async with running(database_url, definitions, clock, self.cache) as app:
                 yield app
 
         return opened
@@ -158,8 +116,8 @@ HELPED = {
 }
 
 
-async def test_memory_changes_no_history(empty_database):
+async def test_memory_changes_no_history(database_url):
     """A6: with a cache of 0 and without a bound the same is recorded, in the same order."""
-    without, kept = [await histories(empty_database, cache) for cache in (0, 1_000_000)]
+    without, kept = [await histories(database_url, cache) for cache in (0, 1_000_000)]
     assert without == kept
     assert sum(len(steps) for steps, _ in kept.values()) > 15

@@ -7,6 +7,7 @@ is lost after its commit. Each time all runs come to their end, and every step h
 import asyncio
 from datetime import timedelta
 
+import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -156,7 +157,7 @@ async def test_the_victim_of_a_deadlock_writes_nothing_and_tries_again(arena, bo
     await arena.runner()
     await arena.hold(RUN_ID, BESIDE)
     (name,) = (await arena.fetch("SELECT current_database()"))[0]
-    await arena.bare.execute(f'ALTER DATABASE "{name}" SET deadlock_timeout = 1')
+    await arena.bare.execute(f'ALTER DATABASE "{name}" SET deadlock_timeout = 500')
     pair = [boundary(each, Hold(), steps=(step_row("do:x", 1, run_id=each),)) for each in (RUN_ID, BESIDE)]
     store = await arena.side()
     await arena.bare.execute("SET deadlock_timeout = '1h'")
@@ -167,8 +168,9 @@ async def test_the_victim_of_a_deadlock_writes_nothing_and_tries_again(arena, bo
         group = asyncio.get_running_loop().create_task(store.transaction("group", script, "single"))
         assert await arena.until_waiting(group)
         await arena.bare.execute(lock, RUN_ID)
-    with pytest.raises(StoreConflictError, match="try again"):
+    with pytest.raises(StoreConflictError, match="try again") as refused:
         await group
+    assert isinstance(refused.value.__cause__, asyncpg.DeadlockDetectedError)
     await arena.bare.execute(f'ALTER DATABASE "{name}" RESET deadlock_timeout')
     assert await arena.fetch("SELECT FROM keepstep_run_step") == []
     assert (await arena.group(pair)).kept == {RUN_ID, BESIDE}
@@ -225,14 +227,12 @@ async def test_an_event_and_the_deadline_of_its_wait(arena, latch_at, first):
     await ticker.stop()
 
 
-async def test_migrations_take_turns(postgres_database, arena):
+async def test_migrations_take_turns(empty_postgres_database, arena):
     """Three processes that start at once on an empty database: one makes the schema, the others find it made."""
-    import asyncpg
-
-    bare = await asyncpg.connect(postgres_database)
+    bare = await asyncpg.connect(empty_postgres_database)
     await bare.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
     loop = asyncio.get_running_loop()
-    migrating = [loop.create_task(migrate(postgres_database)) for _ in range(3)]
+    migrating = [loop.create_task(migrate(empty_postgres_database)) for _ in range(3)]
     waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
     async with asyncio.timeout(30):
         while await bare.fetchval(waiting) < 3:

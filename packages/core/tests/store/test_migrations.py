@@ -69,17 +69,17 @@ def catalogue(engine):
         return sorted(tuple(row) for row in connection.execute(text(CATALOGUE)))
 
 
-async def test_the_migrated_schema_is_the_one_of_the_tables(database_url):
+async def test_the_migrated_schema_is_the_one_of_the_tables(empty_database_url):
     """Alembic finds no difference between a migrated database and ``tables.py``."""
-    await migrate(database_url)
-    with engine_for(database_url) as engine, engine.connect() as connection:
+    await migrate(empty_database_url)
+    with engine_for(empty_database_url) as engine, engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
 
 
-async def test_not_even_the_catalogue_tells_a_migrated_database_from_a_created_one(database_url):
+async def test_not_even_the_catalogue_tells_a_migrated_database_from_a_created_one(empty_database_url):
     """Collations, predicates, sort orders and storage settings are the same too: Alembic does not compare those."""
-    await migrate(database_url)
-    with engine_for(database_url) as engine:
+    await migrate(empty_database_url)
+    with engine_for(empty_database_url) as engine:
         migrated = catalogue(engine)
         with engine.begin() as connection:
             tables.metadata.drop_all(connection)
@@ -93,36 +93,46 @@ def test_the_line_ends_where_the_code_says():
     assert scripts.get_current_head() == CORE.head
 
 
-MIGRATE = (
-    "import asyncio, sys; from keepstep.store.migrations import migrate; asyncio.run(migrate(sys.argv[1]))"
-)
+MIGRATE = """
+import asyncio, multiprocessing, sys
+from keepstep.store.migrations import migrate, upgrade
+import asyncpg, sqlalchemy.dialects.postgresql.asyncpg, sqlalchemy.dialects.sqlite
+def one(together, url):
+    together.wait()
+    asyncio.run(migrate(url))
+forking, url, count = multiprocessing.get_context("fork"), sys.argv[1], int(sys.argv[2])
+together = forking.Barrier(count)
+processes = [forking.Process(target=one, args=(together, url)) for _ in range(count)]
+for each in processes:
+    each.start()
+for each in processes:
+    each.join()
+print([each.exitcode for each in processes])
+"""
 
 
-def test_eight_processes_migrate_a_fresh_database_at_once(database_url):
+def test_eight_processes_migrate_a_fresh_database_at_once(empty_database_url):
     """One of them does it, all of them succeed, and nothing is there twice."""
-    running = [
-        subprocess.Popen([sys.executable, "-c", MIGRATE, database_url], stderr=subprocess.PIPE)
-        for _ in range(PROCESSES)
-    ]
-    errors = [process.communicate()[1].decode() for process in running]
-    assert [process.returncode for process in running] == [0] * PROCESSES, errors
-    with engine_for(database_url) as engine, engine.connect() as connection:
+    command = [sys.executable, "-c", MIGRATE, empty_database_url, str(PROCESSES)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str([0] * PROCESSES), done.stderr
+    with engine_for(empty_database_url) as engine, engine.connect() as connection:
         rows = connection.execute(text("SELECT fragment, revision FROM keepstep_migration")).all()
     assert rows == [(CORE.fragment, CORE.head)]
 
 
-async def test_a_migrated_database_passes_the_check(database_url):
+async def test_a_migrated_database_passes_the_check(empty_database_url):
     """The check is satisfied, again and again."""
-    await migrate(database_url)
-    async with opened(database_url) as store:
+    await migrate(empty_database_url)
+    async with opened(empty_database_url) as store:
         await store.transaction("check", check(), "read")
-        await prepare(store, [CORE], migrating=database_url)
+        await prepare(store, [CORE], migrating=empty_database_url)
 
 
-async def test_a_fresh_database_is_migrated_if_needed(database_url):
+async def test_a_fresh_database_is_migrated_if_needed(empty_database_url):
     """What the check refuses is repaired through the app's own start."""
-    async with opened(database_url) as store:
-        await prepare(store, [CORE], migrating=database_url)
+    async with opened(empty_database_url) as store:
+        await prepare(store, [CORE], migrating=empty_database_url)
         await store.transaction("check", check(), "read")
 
 
@@ -146,23 +156,23 @@ print("alembic" in sys.modules)
     assert told == ["True", "False"]
 
 
-async def test_without_tables_the_check_says_what_to_do(database_url):
+async def test_without_tables_the_check_says_what_to_do(empty_database_url):
     """Missing tables are a schema version, not a driver's riddle."""
-    async with opened(database_url) as store:
+    async with opened(empty_database_url) as store:
         with pytest.raises(SchemaVersionError, match=r"app\.migrate\(\)"):
             await store.transaction("check", check(), "read")
 
 
-async def test_a_newer_database_is_left_alone(database_url):
+async def test_a_newer_database_is_left_alone(empty_database_url):
     """Older code neither works on a newer schema nor touches it."""
-    await migrate(database_url)
-    with engine_for(database_url) as engine, engine.begin() as connection:
+    await migrate(empty_database_url)
+    with engine_for(empty_database_url) as engine, engine.begin() as connection:
         connection.execute(text("UPDATE keepstep_migration SET revision = '0999'"))
-    async with opened(database_url) as store:
+    async with opened(empty_database_url) as store:
         with pytest.raises(SchemaVersionError, match="newer than this code's"):
             await store.transaction("check", check(), "read")
         with pytest.raises(SchemaVersionError, match="nothing was changed"):
-            await prepare(store, [CORE], migrating=database_url)
+            await prepare(store, [CORE], migrating=empty_database_url)
 
 
 SECOND_LINE = """
@@ -188,21 +198,21 @@ CREATE = 'op.create_table("billing_invoice", sa.Column("id", sa.Integer, primary
 GROW = 'op.add_column("billing_invoice", sa.Column("total", sa.Integer))'
 
 
-async def test_each_fragment_has_a_line_of_its_own(database_url, tmp_path):
+async def test_each_fragment_has_a_line_of_its_own(empty_database_url, tmp_path):
     """A fragment's tables go forward revision by revision, beside keepstep's and whatever those do (G2)."""
-    await migrate(database_url, CORE, a_line(tmp_path, CREATE))
-    await migrate(database_url, a_line(tmp_path, CREATE, GROW))
-    with engine_for(database_url) as engine, engine.begin() as connection:
+    await migrate(empty_database_url, CORE, a_line(tmp_path, CREATE))
+    await migrate(empty_database_url, a_line(tmp_path, CREATE, GROW))
+    with engine_for(empty_database_url) as engine, engine.begin() as connection:
         connection.execute(text("INSERT INTO billing_invoice (id, total) VALUES (1, 99)"))
         rows = connection.execute(text("SELECT fragment, revision FROM keepstep_migration ORDER BY 1")).all()
     assert rows == [("billing", "0002"), ("keepstep", CORE.head)]
 
 
-async def test_a_migration_that_fails_leaves_nothing(database_url, tmp_path):
+async def test_a_migration_that_fails_leaves_nothing(empty_database_url, tmp_path):
     """All revisions of a call are one transaction, on both databases."""
     with pytest.raises(ZeroDivisionError):
-        await migrate(database_url, a_line(tmp_path, CREATE, "1 / 0"))
-    with engine_for(database_url) as engine:
+        await migrate(empty_database_url, a_line(tmp_path, CREATE, "1 / 0"))
+    with engine_for(empty_database_url) as engine:
         assert catalogue(engine) == []
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import create_engine
 
 from keepstep.store import boundaries, changes, claims, held, histories, rescue, runs
 from keepstep.store.statement import Statement
+from tests.support.databases import fresh_database, make_tables
 from tests.support.rows import NOW, RUN_ID, RUNNER_ID
 
 SMALL = re.compile(r"keepstep_(runner|change_stream|change_sink)\b|ix_keepstep_change_unpublished")
@@ -156,14 +157,10 @@ ANALYZE;
 
 
 @pytest.fixture(scope="module")
-def filled(postgres_databases):
+def filled(postgres_url):
     """A PostgreSQL database with twenty thousand runs."""
-    from keepstep.store.tables import metadata
-
-    with postgres_databases() as url:
-        engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
-        metadata.create_all(engine)
-        engine.dispose()
+    with fresh_database(postgres_url) as url:
+        make_tables(url)
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(FILL)
             connection.execute("SET plan_cache_mode = force_generic_plan")

@@ -211,7 +211,7 @@ async def test_a_deadlock_is_a_conflict(store, other):
     """The victim may try again; the other one goes on (C5)."""
     await store.transaction("add", add(1, 2))
     await other.execute(
-        "DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET deadlock_timeout = 1'; END $$"
+        "DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET deadlock_timeout = 500'; END $$"
     )
     await other.execute("SET deadlock_timeout = '1h'")
     victim = PostgresStore(store.url)
@@ -220,8 +220,9 @@ async def test_a_deadlock_is_a_conflict(store, other):
         waiting = asyncio.get_running_loop().create_task(victim.transaction("update", update(1, 2)))
         await until_blocked(other)
         await other.execute(UPDATE, 1)
-    with pytest.raises(StoreConflictError, match="try again"):
+    with pytest.raises(StoreConflictError, match="try again") as refused:
         await waiting
+    assert isinstance(refused.value.__cause__, asyncpg.DeadlockDetectedError)
     assert await victim.transaction("ask", ask("SELECT DISTINCT text FROM note"), "read") == [("x",)]
     await victim.close()
 

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
-from sqlalchemy import create_engine
 
 from keepstep.model.plan import (
     Boundary,
@@ -24,7 +23,7 @@ from keepstep.model.records import ChangeRecord, LogRecord
 from keepstep.model.status import Status, StepStatus
 from keepstep.store.boundaries_pg import commit_group
 from keepstep.store.postgres import PostgresStore
-from keepstep.store.tables import metadata
+from tests.support.databases import fresh_database, make_tables
 from tests.support.rows import NOW, RUNNER_ID, run_row, step_row, task_row
 
 RUNS = 20_000
@@ -118,17 +117,10 @@ GROUPS = {
 }
 
 
-def make_tables(url):
-    """The tables, with nothing in them."""
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
-    metadata.create_all(engine)
-    engine.dispose()
-
-
 @pytest.fixture(scope="module", params=["empty", "vacuumed", "filled", "nobody owns"])
-def database(request, postgres_databases):
+def database(request, postgres_url):
     """A database whose tables hold, and whose statistics say, what the name tells."""
-    with postgres_databases() as url:
+    with fresh_database(postgres_url) as url:
         make_tables(url)
         with psycopg.connect(url, autocommit=True) as connection:
             if request.param in {"filled", "nobody owns"}:
@@ -150,11 +142,11 @@ async def test_a_group_reaches_every_row_by_its_key(database, group, wait):
     assert not list(walks(plan)), "\n".join(plan)
 
 
-async def test_a_plan_made_for_empty_tables_serves_full_ones(postgres_database):
+async def test_a_plan_made_for_empty_tables_serves_full_ones(empty_postgres_database):
     """What is prepared at the first start costs look-ups, not scans, when the tables have grown (W9)."""
-    make_tables(postgres_database)
+    make_tables(empty_postgres_database)
     call = next(commit_group(RUNNER_ID, 1, *GROUPS["everything"]))
-    async with connected(postgres_database) as connection:
+    async with connected(empty_postgres_database) as connection:
         await explain(connection, call, "ANALYZE, ")
         await connection.execute(FILL)
         await connection.execute(f"UPDATE keepstep_task SET owner = {RUNNER_ID} WHERE run_id < 10")

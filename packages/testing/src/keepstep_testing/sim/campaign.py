@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 
 from keepstep_testing.sim.database import Database
 from keepstep_testing.sim.faults import strikes as _  # noqa: F401  # registers the kinds
 from keepstep_testing.sim.faults.kinds import KINDS
 from keepstep_testing.sim.faults.plan import OF_WORKLOAD
 from keepstep_testing.sim.focus import focused
+from keepstep_testing.sim.lanes import LANES, play_in_both, twin_of
 from keepstep_testing.sim.oracle.rows import MOVES
-from keepstep_testing.sim.play import USER_TABLE
 from keepstep_testing.sim.scenario import drawn
 from keepstep_testing.sim.schedule import Result, play
 
 TWICE = 20
 """The first seeds run twice: equal traces and databases, or the harness is broken."""
+COMPARED = 20
+"""The first seeds run in both lanes, unless a campaign is told another number (43)."""
 CALM_EVERY = 10
 """Each so many-th seed is a calm run."""
 FOCUSED_EVERY = 2
@@ -28,7 +31,13 @@ ENOUGH = 2_000
 class Campaign:
     """See the module's head.
 
+    Args:
+        lane: of :data:`~keepstep_testing.sim.lanes.LANES`, by name.
+        compared: how many of the first seeds run in the other lane, too.
+
     Attributes:
+        lane: likewise.
+        database: the lane's.
         failures: results with a violation.
         played: schedules.
         fired: faults by kind.
@@ -39,8 +48,10 @@ class Campaign:
         last: the last result.
     """
 
-    def __init__(self) -> None:
-        self.database = Database(user_tables=[USER_TABLE])
+    def __init__(self, lane: str = "sqlite", compared: int = COMPARED) -> None:
+        self.lane = lane
+        self.database = LANES[lane]()
+        self._compared = compared
         self.failures: list[Result] = []
         self.played = 0
         self.picks = 0
@@ -50,6 +61,11 @@ class Campaign:
         self.transitions: Counter[tuple[str, str]] = Counter()
         self.unequal: list[int] = []
         self.last: Result
+
+    @cached_property
+    def twin(self) -> Database:
+        """The database of the lane that this one is compared with."""
+        return LANES[twin_of(self.lane)]()
 
     @property
     def never_struck(self) -> list[str]:
@@ -62,9 +78,12 @@ class Campaign:
         return bool(self.failures or self.unequal or (self.played >= ENOUGH and self.never_struck))
 
     def play_seed(self, seed: int) -> Result:
-        """Play one seed; the first ones twice."""
+        """Play one seed; the first ones twice, and in both lanes."""
         scenario = focused(seed) if seed % FOCUSED_EVERY == 1 else drawn(seed, calm=seed % CALM_EVERY == 0)
-        result = play(scenario, self.database)
+        if self.played < self._compared:
+            result = play_in_both(scenario, self.database, self.twin)
+        else:
+            result = play(scenario, self.database)
         if self.played < TWICE and play(scenario, self.database).digest != result.digest:
             self.unequal.append(seed)
         self.last = result
@@ -85,7 +104,7 @@ class Campaign:
     def _found(self) -> Iterator[str]:
         for result in self.failures[:10]:
             yield f"seed {result.scenario.seed}: {result.violation}"
-            yield f"    make sim SEED={result.scenario.seed} N=1 FLAGS=--trace"
+            yield f"    make sim SEED={result.scenario.seed} N=1 FLAGS='--trace --lane {self.lane}'"
         for seed in self.unequal:
             yield f"seed {seed}: two runs of it differ: the harness is broken, or the engine asks the real world"
         if self.played >= ENOUGH:
@@ -96,13 +115,14 @@ class Campaign:
         walked = {each for each in self.transitions if each[0] != "-"}
         pairs = {kind: len({label for each, label in self.pairs if each == kind}) for kind in KINDS}
         yield (
-            f"{self.played} schedules in {seconds:.1f} s, {self.played / max(seconds, 0.001):.1f}/s,"
+            f"{self.played} schedules on {self.lane} in {seconds:.1f} s, {self.played / max(seconds, 0.001):.1f}/s,"
             f" {self.picks / max(1, self.played):.0f} choices each; {len(self.failures)} failed"
         )
         yield (
             f"{len(self.gates)} kinds of gates, {sum(pairs.values())} pairs of gate and fault,"
             f" {len(walked & known)} of {len(known)} changes of status"
         )
+        yield f"{min(self.played, self._compared)} compared with {twin_of(self.lane)}"
         missing = sorted(f"{old}→{new}" for old, new in known - walked)
         if missing:
             yield f"not walked: {', '.join(missing)}"

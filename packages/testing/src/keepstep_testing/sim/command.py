@@ -7,9 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from keepstep_testing.sim.campaign import Campaign
+from keepstep_testing.sim.campaign import COMPARED, Campaign
 from keepstep_testing.sim.corpus import Case, read_case, write_case
 from keepstep_testing.sim.exhaustive import every_fault_at_every_gate, up_to_two_preemptions
+from keepstep_testing.sim.lanes import LANES, play_in_both
 from keepstep_testing.sim.schedule import Result, play
 from keepstep_testing.sim.shrink import Shrinker
 
@@ -22,7 +23,7 @@ HELP = "play seeds of the engine's own simulation, show what fails, make it smal
 
 def run(options: argparse.Namespace) -> int:
     """Play; 0 when nothing was found."""
-    campaign = Campaign()
+    campaign = Campaign(options.lane, options.compare)
     started = time.perf_counter()
     if options.replay is not None:
         return _replay(campaign, options.replay)
@@ -47,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n", type=int, default=None, help="how many seeds; else as many as the time allows")
     parser.add_argument("--seconds", type=float, default=120.0, help="for how long, without --n")
     parser.add_argument(
+        "--lane", choices=list(LANES), default="sqlite", help="the database that schedules are played on"
+    )
+    parser.add_argument(
+        "--compare", type=int, default=COMPARED, help="how many of the first seeds are played in both lanes"
+    )
+    parser.add_argument(
         "--trace", action="store_true", help="print the trace of a single seed or of failures"
     )
     parser.add_argument("--keep", type=Path, default=None, help="a folder: write what fails there, shrunk")
@@ -64,10 +71,10 @@ def _show(campaign: Campaign, result: Result, *, trace: bool, keep: Path | None)
     """Make a failure small and print it."""
     assert result.violation is not None
     started = time.perf_counter()
-    shrinker = Shrinker(result, campaign.database)
+    shrinker = Shrinker(result, campaign.database, campaign.twin)
     small = shrinker.shrink()
     seconds = time.perf_counter() - started
-    again = play(small, campaign.database, wanted=True)
+    again = shrinker.play(small, wanted=True)
     preemptions = sum(map(len, (small.deviations or {}).values()))
     sys.stdout.write(
         f"\nseed {small.seed}, shrunk in {shrinker.runs} runs, {seconds:.1f} s:"
@@ -83,7 +90,7 @@ def _show(campaign: Campaign, result: Result, *, trace: bool, keep: Path | None)
 
 def _replay(campaign: Campaign, path: Path) -> int:
     case = read_case(path)
-    result = play(case.scenario, campaign.database, wanted=True)
+    result = play_in_both(case.scenario, campaign.database, campaign.twin, wanted=True)
     sys.stdout.write(f"{result.trace.text(TRACE_LINES)}\n{result.violation or 'nothing is broken'}\n")
     return 1 if result.violation is not None else 0
 

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.dialects import sqlite
@@ -28,6 +28,10 @@ from keepstep.model.records import (
 from keepstep.store import tables
 from keepstep.store.migrations import CORE
 from keepstep_testing.sim.connections import TOLD, Connection, SharedLine
+from keepstep_testing.sim.store import ProcessStore, SimStore
+
+if TYPE_CHECKING:
+    from keepstep_testing.sim.process import Process
 
 RECORDS: dict[str, Any] = {
     "run": RunRecord,
@@ -74,6 +78,10 @@ class Database:
         ]
         self.user_engine: Engine | None = None
 
+    def store(self, process: Process) -> ProcessStore:
+        """The store of a process of the world's."""
+        return SimStore(process)
+
     def connect(self, path: str = "", cache_kib: int = 0) -> Connection:
         """A connection of a process."""
         return Connection(self._line)
@@ -108,13 +116,13 @@ class Database:
         text = ended.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
         Connection(self._line).execute(str(text))
 
+    def contents(self) -> dict[str, list[tuple[Any, ...]]]:
+        """All rows of all tables, the user's too, in an order of their own."""
+        return {name: self.rows(f'SELECT * FROM "{name}" ORDER BY 1, 2') for name in self._tables}
+
     def digest(self) -> str:
         """All rows of all tables as text: equal for equal schedules."""
-        return "\n".join(
-            f"{name} {row!r}"
-            for name in self._tables
-            for row in self.rows(f'SELECT * FROM "{name}" ORDER BY 1, 2')
-        )
+        return "\n".join(f"{name} {row!r}" for name, rows in self.contents().items() for row in rows)
 
     # --- schema
 

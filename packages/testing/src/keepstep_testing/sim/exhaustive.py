@@ -61,7 +61,7 @@ def _points(result: Result) -> list[str]:
     """The gates that the schedule opened, by name, in order, those at which something may come between."""
     seen: dict[tuple[str, str], int] = {}
     found: list[str] = []
-    for _, actor, label, _facts in result.trace.lines:
+    for _, actor, label, *_ in result.trace.lines:
         if ":" not in label and label not in {"step", "hook"}:
             continue
         seen[actor, label] = seen.get((actor, label), 0) + 1

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import sys
 
-from keepstep_testing.sim.campaign import CALM_EVERY, ENOUGH, FOCUSED_EVERY, TWICE
+from keepstep_testing.sim.campaign import CALM_EVERY, COMPARED, ENOUGH, FOCUSED_EVERY, TWICE
 from keepstep_testing.sim.chooser import PORTFOLIO
 from keepstep_testing.sim.faults.kinds import KINDS
 from keepstep_testing.sim.faults.plan import OF_WORKLOAD
-from keepstep_testing.sim.oracle.oracle import AT_ATTEMPTS
+from keepstep_testing.sim.lanes import LANES, TWINS_DIFFER
+from keepstep_testing.sim.oracle.oracle import AT_ATTEMPTS, BETWEEN_RUNS
 from keepstep_testing.sim.oracle.rules import RULES
+
+FIRST, SECOND = LANES
 
 _HEAD = f"""\
 # Simulation
@@ -38,8 +41,17 @@ without faults and preemptions; of {FOCUSED_EVERY} seeds one looks closely at on
 | the clock | true time, which is the database's; each process sees its own | it can be chosen while work is runnable |
 | the operator | starts what crashed or drained, with this version of the code or another | – |
 
-The database is SQLite in memory with the engine's own statements, one connection a process. Strategies:
-{", ".join(f"`{name}`" for name in PORTFOLIO)}; `straight` has no preemption.
+Strategies: {", ".join(f"`{name}`" for name in PORTFOLIO)}; `straight` has no preemption.
+
+## Lanes
+
+The database of the lane `{FIRST}` is SQLite in memory with the engine's own statements. In the lane `{SECOND}`, `make sim
+FLAGS="--lane {SECOND}"`, keepstep's tables are dicts, and each statement is answered by a few lines that say what it
+promises, written apart from its SQL; the tables of the user's transactions stay in SQLite, and commit with them. World,
+gates, faults and oracle are the same. The first {COMPARED} seeds of a campaign (`--compare N`: the first N) are played in
+both lanes, and must be told no differently: answers of clients, trace, the rows that each commit changes, the rows that
+are left. Where they differ the campaign fails with invariant {TWINS_DIFFER}, the seed, and the first choice, answer or row
+that differs: the SQL does not do what it promises, or the dicts do not. A statement without an answer fails a test.
 """
 
 _FAULTS = """
@@ -54,7 +66,7 @@ A planned fault strikes at the n-th gate that it may strike; those without a gat
 _RULES = """
 ## Invariants
 
-S at each commit, F when everything has ended, L in the fair phase, Q in a calm run. Numbers without a letter are those of
+S at each commit, F when everything has ended, L in the fair phase, Q in a calm run, D between two runs or lanes. Numbers without a letter are those of
 the list that the simulation was designed by; the others are rules of [the semantics](semantics.md).
 
 | number | kind | what must hold |
@@ -70,6 +82,7 @@ def page() -> str:
     lines.append(_RULES.rstrip("\n"))
     rules = [(rule.number, rule.kind, rule.title) for rule in RULES.values()]
     rules += [(number, "S", title) for number, title in AT_ATTEMPTS.items()]
+    rules += [(number, "D", title) for number, title in BETWEEN_RUNS.items()]
     lines += [f"| {number} | {kind} | {title} |" for number, kind, title in sorted(rules, key=_order)]
     return "\n".join([*lines, ""])
 

@@ -14,7 +14,7 @@ from keepstep_testing.sim.clock import ProcessClock
 from keepstep_testing.sim.gates import Gate
 from keepstep_testing.sim.loop import SimLoop
 from keepstep_testing.sim.sessions import SimSessions
-from keepstep_testing.sim.store import SimStore
+from keepstep_testing.sim.store import ProcessStore
 
 if TYPE_CHECKING:
     from keepstep_testing.sim.world import World
@@ -61,7 +61,7 @@ class Process:
         self.on_hint: Callable[[], None] | None = None
         self.planned: Any = ()
         self._user_boundary: Any = ()
-        self.store = SimStore(self)
+        self.store: ProcessStore = world.database.store(self)
         self.app: Any = None
         self.code = "current"
         self.concurrency: int | None = None

@@ -21,6 +21,7 @@ from keepstep_testing.sim.loop import EndlessProcessError
 from keepstep_testing.sim.oracle import rules
 from keepstep_testing.sim.oracle.conduct import Alarm
 from keepstep_testing.sim.oracle.oracle import Oracle
+from keepstep_testing.sim.roles import Watcher
 from keepstep_testing.sim.scenario import Command, Machine, Scenario
 from keepstep_testing.sim.stage import Stage
 from keepstep_testing.sim.trace import Trace
@@ -46,6 +47,7 @@ class Result:
         gates: gates by label.
         transitions: changes of status.
         labels: committed transactions by label.
+        answers: what clients asked, in order, and what came of it.
         picks: choices in all, and in the chaos.
         digest: of the trace and the database: equal for equal seeds.
     """
@@ -61,6 +63,7 @@ class Result:
     transitions: Counter[tuple[str, str]] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
     sometimes: Counter[str] = field(default_factory=Counter)
+    answers: list[tuple[str, str, str | None, str]] = field(default_factory=list)
     picks: int = 0
     chaos_picks: int = 0
     digest: int = 0
@@ -71,13 +74,16 @@ class Result:
         return self.chooser.deviations
 
 
-def play(scenario: Scenario, database: Database, *, wanted: bool = False) -> Result:
+def play(
+    scenario: Scenario, database: Database, *, wanted: bool = False, watcher: Watcher | None = None
+) -> Result:
     """Play a scenario on a database that is emptied first.
 
     Args:
         scenario: what to play.
         database: kept from schedule to schedule.
         wanted: keep the lines of the trace.
+        watcher: sees every commit after the oracle.
     """
     database.reset()
     trace = Trace(wanted=wanted)
@@ -88,6 +94,8 @@ def play(scenario: Scenario, database: Database, *, wanted: bool = False) -> Res
         chooser = Recording(strategy_of(scenario.strategy, random.Random(f"{scenario.seed}/strategy")))
     world = World(scenario.seed, database, chooser=chooser, disaster=plan, trace=trace)
     oracle = Oracle(world)
+    if watcher is not None:
+        world.watchers.append(watcher)
     stage = Stage(world, plan, oracle, scenario.seed)
     result = Result(scenario, None, chooser, plan.struck, trace)
     with _simulating(oracle, quiet=not wanted):
@@ -171,6 +179,10 @@ def _count(result: Result, world: World, stage: Stage, database: Database) -> No
     result.pairs, result.gates = stage.plan.pairs, world.labels
     result.transitions, result.labels = ghost.transitions, ghost.commits_by_label
     result.sometimes = stage.oracle.sometimes
+    result.answers = [
+        (each.command.verb, each.command.instance, each.outcome, repr(each.answer))
+        for each in stage.operations
+    ]
     result.picks = world.picks
     result.digest = zlib.crc32(database.digest().encode(), world.trace.digest)
 

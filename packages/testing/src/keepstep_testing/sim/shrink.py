@@ -12,6 +12,7 @@ from typing import Any
 
 from keepstep_testing.sim.chooser import Deviations
 from keepstep_testing.sim.database import Database
+from keepstep_testing.sim.lanes import TWINS_DIFFER, play_in_both
 from keepstep_testing.sim.scenario import Command, Machine, Scenario
 from keepstep_testing.sim.schedule import Result, play
 
@@ -24,16 +25,18 @@ class Shrinker:
     Args:
         result: what failed.
         database: to play on.
+        twin: of the other lane, for a result in which the two differ.
 
     Attributes:
         best: the smallest scenario so far that breaks the same invariant.
         runs: how many scenarios were played.
     """
 
-    def __init__(self, result: Result, database: Database) -> None:
+    def __init__(self, result: Result, database: Database, twin: Database | None = None) -> None:
         assert result.violation is not None
         self._rule = result.violation.rule
         self._database = database
+        self._twin = twin if self._rule == TWINS_DIFFER else None
         self.runs = 0
         self.best = recorded(result)
         self.reproduces = self._fails(self.best)
@@ -70,8 +73,14 @@ class Shrinker:
 
     def _fails(self, scenario: Scenario) -> bool:
         self.runs += 1
-        violation = play(scenario, self._database).violation
+        violation = self.play(scenario).violation
         return violation is not None and violation.rule == self._rule
+
+    def play(self, scenario: Scenario, *, wanted: bool = False) -> Result:
+        """Play a scenario as what failed was played: in one lane, or in both."""
+        if self._twin is None:
+            return play(scenario, self._database, wanted=wanted)
+        return play_in_both(scenario, self._database, self._twin, wanted=wanted)
 
 
 def recorded(result: Result) -> Scenario:

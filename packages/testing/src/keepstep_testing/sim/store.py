@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from keepstep.store.api import Mode
+from keepstep.store.api import Mode, Store
 from keepstep.store.script import Script
 from keepstep.store.sqlite import GatePoint, SqliteStore
 
@@ -37,29 +38,23 @@ class Transaction:
         self.boundaries: Any = ()
 
 
-class SimStore(SqliteStore):
-    """See the module's head.
+class Passage:
+    """What a process's store does at the world's gates, whichever executor it is.
 
     A write stops before it begins, before COMMIT where a fault or the schedule asks for that, and before its answer
     arrives. A read stops before its answer arrives, so that answers may be old.
+
+    Args:
+        process: whose.
     """
 
     def __init__(self, process: Process) -> None:
-        database = process.world.database
-        connect: Any = database.connect  # speaks like SQLite's own
-        super().__init__(
-            database.path,
-            clock=process.world.clock,
-            busy_timeout_ms=BUSY_TIMEOUT_MS,
-            slow_commit_ms=None,
-            gate=self._pass,
-            connect=connect,
-        )
         self._process = process
         self._under_way: dict[asyncio.Task[Any] | None, Transaction] = {}
 
-    async def transaction(self, label: str, script: Script[T], mode: Mode = "write") -> T:
-        """See :class:`keepstep.store.api.Store`."""
+    @contextmanager
+    def transaction(self, label: str, mode: Mode) -> Generator[None, None, None]:
+        """A transaction is on its way; an error that ends it is told to the world."""
         process = self._process
         transaction = Transaction(process, label, mode)
         transaction.boundaries, process.planned = process.planned, ()
@@ -67,7 +62,7 @@ class SimStore(SqliteStore):
         outer = self._under_way.get(task)
         self._under_way[task] = transaction
         try:
-            return await super().transaction(label, script, mode)
+            yield
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -80,16 +75,8 @@ class SimStore(SqliteStore):
             else:
                 self._under_way[task] = outer
 
-    def cut(self) -> None:
-        """The process is gone: its connection breaks, what it had not committed is rolled back."""
-        if self._writer is not None:
-            self._writer.close()
-
-    async def listen(self, on_hint: Callable[[], None]) -> None:
-        """Hints are messages of the world's."""
-        self._process.on_hint = on_hint
-
-    async def _pass(self, label: str, point: GatePoint) -> None:
+    async def gate(self, label: str, point: GatePoint) -> None:
+        """Stop where the world wants it; see :data:`keepstep.store.sqlite.Gate`."""
         process = self._process
         world = process.world
         transaction = self._under_way[asyncio.current_task()]
@@ -105,3 +92,43 @@ class SimStore(SqliteStore):
             world.unlocked(process)
             world.committed(transaction)
             await process.gate(f"{label}:committed")
+
+
+class ProcessStore(Store, Protocol):
+    """The store of a process, whichever database it is."""
+
+    def cut(self) -> None:
+        """The process is gone: what it had not committed is rolled back."""
+        ...
+
+
+class SimStore(SqliteStore):
+    """See the module's head."""
+
+    def __init__(self, process: Process) -> None:
+        database = process.world.database
+        connect: Any = database.connect  # speaks like SQLite's own
+        self._process = process
+        self._passage = Passage(process)
+        super().__init__(
+            database.path,
+            clock=process.world.clock,
+            busy_timeout_ms=BUSY_TIMEOUT_MS,
+            slow_commit_ms=None,
+            gate=self._passage.gate,
+            connect=connect,
+        )
+
+    async def transaction(self, label: str, script: Script[T], mode: Mode = "write") -> T:
+        """See :class:`keepstep.store.api.Store`."""
+        with self._passage.transaction(label, mode):
+            return await super().transaction(label, script, mode)
+
+    def cut(self) -> None:
+        """The process is gone: its connection breaks, what it had not committed is rolled back."""
+        if self._writer is not None:
+            self._writer.close()
+
+    async def listen(self, on_hint: Callable[[], None]) -> None:
+        """Hints are messages of the world's."""
+        self._process.on_hint = on_hint

@@ -3,6 +3,25 @@
 from __future__ import annotations
 
 import zlib
+from typing import NamedTuple
+
+
+class Line(NamedTuple):
+    """One thing that happened.
+
+    Attributes:
+        us: when, true time.
+        actor: who.
+        label: at which gate.
+        facts: what was seen.
+        remark: in somebody's words; it is no part of the digest.
+    """
+
+    us: int
+    actor: str
+    label: str
+    facts: str
+    remark: str
 
 
 class Trace:
@@ -19,14 +38,14 @@ class Trace:
     def __init__(self, *, wanted: bool = False, digested: bool = True) -> None:
         self.wanted = wanted
         self.listens = wanted or digested
-        self.lines: list[tuple[int, str, str, str]] = []
+        self.lines: list[Line] = []
         self._digest = 0
 
-    def add(self, us: int, actor: str, label: str, facts: str = "") -> None:
+    def add(self, us: int, actor: str, label: str, facts: str = "", remark: str = "") -> None:
         """One more line."""
         self._digest = zlib.crc32(f"{us} {actor} {label} {facts}".encode(), self._digest)
         if self.wanted:
-            self.lines.append((us, actor, label, facts))
+            self.lines.append(Line(us, actor, label, facts, remark))
 
     @property
     def digest(self) -> int:
@@ -37,5 +56,6 @@ class Trace:
         """The lines, the newest ``last`` of them."""
         lines = self.lines if last is None else self.lines[-last:]
         return "\n".join(
-            f"{us / 1e6:12.6f}  {actor:<10} {label:<24} {facts}" for us, actor, label, facts in lines
+            f"{us / 1e6:12.6f}  {actor:<10} {label:<24} {facts} {remark}".rstrip()
+            for us, actor, label, facts, remark in lines
         )

@@ -211,9 +211,8 @@ class World:
     def failed(self, transaction: Transaction, error: BaseException) -> None:
         """A transaction ended in an error."""
         if self.trace.listens:
-            self.trace.add(
-                self.clock.us, transaction.process.name, transaction.label, f"{type(error).__name__}: {error}"
-            )
+            kind, said = type(error).__name__, str(error)
+            self.trace.add(self.clock.us, transaction.process.name, transaction.label, kind, said)
 
     def bury(self) -> None:
         """The world has ended."""

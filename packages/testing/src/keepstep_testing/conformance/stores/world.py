@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy import Table, select
+from sqlalchemy import Table
 
 from keepstep.model.plan import Boundary, Creation, End, Hold
 from keepstep.model.records import RunnerRecord, RunRecord, TaskRecord
@@ -17,8 +17,9 @@ from keepstep.store.claims import register_runner
 from keepstep.store.group import GroupResult
 from keepstep.store.runs import insert_creations
 from keepstep.store.script import Call, Script
-from keepstep.store.statement import DialectName, Statement
+from keepstep.store.statement import DialectName
 from keepstep_testing.conformance.rows import NOW, RUN_ID, RUNNER_ID, run_row, task_row
+from keepstep_testing.whole import ALL_ROWS
 
 T = TypeVar("T")
 
@@ -65,7 +66,7 @@ class StoreWorld:
         """All rows of a table, by primary key."""
 
         def script() -> Script[list[tuple[Any, ...]]]:
-            found = yield Call(Statement(select(table).order_by(*table.primary_key), "all rows"))
+            found = yield Call(ALL_ROWS[table.name])
             return [tuple(row) for row in found]
 
         return await self.run(script(), "read")
