@@ -2,9 +2,11 @@
 
 import pytest
 
-from keepstep.errors import InstanceStateError
+from keepstep.errors import InstanceStateError, InstanceTerminalError
 from keepstep.model.hooks import Again, Delivered, Finished
+from keepstep.model.outcome import ErrorInfo
 from keepstep.model.plan import Consumed, Creation, Finish, Hold, Park, Release
+from keepstep.model.recorded import error_text
 from keepstep.model.status import Status, StepStatus
 from keepstep.services import steer
 from keepstep.services.create import NewInstance, create
@@ -14,7 +16,8 @@ from keepstep.store.boundaries import commit_group, commit_optimistic
 from keepstep.store.claims import claim
 from keepstep.store.hooks import Trigger, claim_hooks, finish_hooks, insert_trigger
 from keepstep.store.rescue import rescue
-from keepstep.store.runs import insert_creations, load_events
+from keepstep.store.runs import ADD_STEP, insert_creations, load_events
+from keepstep.store.script import Call
 from tests.support.rows import NOW, RUN_ID, RUNNER_ID, run_row, step_row, task_row
 
 TARGET = Target("order", f"o-{RUN_ID}")
@@ -24,6 +27,11 @@ DONE = Finish(Status.COMPLETE, '"done"', None)
 def new(run_id, instance_id="o-7"):
     """A request for an instance."""
     return NewInstance("order", 1, instance_id, run_id, "1")
+
+
+def add_steps(rows):
+    """Put these rows there."""
+    yield Call(ADD_STEP, rows)
 
 
 def begin(run_id):
@@ -87,6 +95,22 @@ async def test_an_instance_that_has_ended_is_begun_again_once_by_two(arena, comm
     assert isinstance(raced.second, InstanceStateError) is commits
     found = await arena.fetch("SELECT id, run_number, latest FROM keepstep_run ORDER BY id")
     assert found == [(RUN_ID, 1, False), (21 if commits else 22, 2, True)]
+
+
+@pytest.mark.parametrize("commits", [True, False])
+async def test_an_event_for_a_run_that_is_being_reopened(arena, commits):
+    """It waits, and then finds the run live with the task that was inserted meanwhile, or ended as it was (E4, E7)."""
+    error = error_text(ErrorInfo("E", "no", None, "do:x"))
+    await arena.add(run_row(Status.ERRORED, instance_id=TARGET.instance_id, error=error), task_row())
+    await arena.bare.execute("DELETE FROM keepstep_task")
+    await arena.run(add_steps([step_row("do:x", 1, StepStatus.FAILED, error=error)]))
+    again = steer.retry_failed_step("postgresql", TARGET)
+    event = send_event("postgresql", TARGET, NewEvent("go", "1", None), if_waiting=False)
+    raced = await arena.race(again, event, commits=commits)
+    assert raced.waited
+    assert isinstance(raced.second, InstanceTerminalError) is not commits
+    assert [row[0] for row in await arena.fetch("SELECT type FROM keepstep_event")] == ["go"] * commits
+    assert len(await arena.fetch("SELECT run_id FROM keepstep_task")) == commits
 
 
 def tick(boundary, end=None, **changes):

@@ -68,7 +68,7 @@ class Binding(Generic[P, R]):
             PayloadTooLargeError: they are larger than the limit.
         """
         created = await self._port.create(self._verbs.create(id, params, if_exists))
-        return self.instance(created[0])
+        return Instance(self._port, self._verbs.known(created[0]))
 
     async def create_batch(self, items: Iterable[BatchItem[P]]) -> tuple[Instance[R], ...]:
         """Begin up to 100 instances; existing and repeated ids are skipped (E2).
@@ -83,7 +83,7 @@ class Binding(Generic[P, R]):
             InvalidInputError: too many items, or one that is invalid: nothing was created.
         """
         created = await self._port.create(self._verbs.create_batch(items))
-        return tuple(self.instance(each) for each in created)
+        return tuple(Instance(self._port, self._verbs.known(each)) for each in created)
 
     async def get(self, id: str) -> Instance[R]:
         """Give the handle of an instance that exists.

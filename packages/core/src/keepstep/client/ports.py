@@ -68,7 +68,9 @@ class EnginePort:
         engine = self._engine
         if engine.runner.running:
             now = engine.clock.now_ms()
-            return verb.judge(await engine.create([item.planned(now) for item in verb.items]))
+            return verb.judge(
+                await engine.create(lambda owner: [each.planned(now, owner) for each in verb.items])
+            )
         done = await engine.run("create", lambda: verb.script(engine.store.dialect))
         self._touched(done.touched)
         return verb.judge(done.answer)
@@ -77,19 +79,22 @@ class EnginePort:
         """Wait for news of the run, and look from time to time in any case."""
         loop = asyncio.get_running_loop()
         deadline = None if timeout_ms is None else loop.time() + timeout_ms / 1000
-        run, pause = await self.run(look), FIRST_PAUSE_S
-        while run.status not in TERMINAL:
-            left = pause if deadline is None else min(pause, deadline - loop.time())
-            if left <= 0:
-                raise not_yet(run, timeout_ms or 0)
+        pause = FIRST_PAUSE_S
+        while True:
             # Listening begins before the look, so that no change falls between the two.
-            with self._engine.changes.listen(run.run_id) as listener:
+            with self._engine.changes.watch() as watch:
                 run = await self.run(look)
-                if run.status not in TERMINAL:
-                    ended = await listener.heard(left)
-                    run = run if ended is None else standing_view(ended)
+                if run.status in TERMINAL:
+                    return run
+                listener = watch.listener(run.run_id)
+            with listener:
+                left = pause if deadline is None else min(pause, deadline - loop.time())
+                if left <= 0:
+                    raise not_yet(run, timeout_ms or 0)
+                ended = await listener.heard(left)
+            if ended is not None:
+                return standing_view(ended)
             pause = min(pause * 2, LONGEST_PAUSE_S)
-        return run
 
     async def work(self, work: Callable[[SyncTarget], T]) -> T:
         """Call sync work with a session of the engine's own, and commit; conflicts are tried again."""

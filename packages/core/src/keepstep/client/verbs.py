@@ -61,11 +61,19 @@ class Transact(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """A verb that begins instances: ``judge`` turns the run ids that are in place into the answer."""
+    """A verb that begins instances: ``judge`` turns the run ids that are in place into the answer.
+
+    ``ask`` makes the same as values, for a port that asks somebody else.
+    """
 
     items: Sequence[NewInstance]
     judge: Judge
-    asked: Asked | None = None
+    ask: Callable[[], Asked]
+
+    @property
+    def asked(self) -> Asked:
+        """The verb as values."""
+        return self.ask()
 
     def script(self, dialect: DialectName) -> Script[Done[frozenset[int]]]:
         """Write them in a transaction that is given."""
@@ -81,7 +89,11 @@ class BindingVerbs(Generic[P, R]):
 
     def at(self, instance_id: str) -> InstanceVerbs[R]:
         """Give the verbs of one instance."""
-        return InstanceVerbs(self.definition, check_instance_id(instance_id, self._mint.limits), self._mint)
+        return self.known(check_instance_id(instance_id, self._mint.limits))
+
+    def known(self, instance_id: str) -> InstanceVerbs[R]:
+        """Give the verbs of an instance that an answer named: its id needs no check."""
+        return InstanceVerbs(self.definition, instance_id, self._mint)
 
     def create(self, instance_id: str | None, params: Any, if_exists: IfExists) -> Create:
         """Begin one instance (E2)."""
@@ -89,10 +101,13 @@ class BindingVerbs(Generic[P, R]):
             raise UsageError(f'if_exists must be "error" or "return", not {if_exists!r}')
         item = self._new(instance_id, params)
         judge = create.must_be_new(item) if if_exists == "error" else create.may_exist(item)
-        given = {**_as_asked(item), "if_exists": if_exists}
-        # An id that was made here is nobody else's: where it exists already, this very call has made it.
-        safe = instance_id is None or if_exists == "return"
-        return Create([item], judge, self._asked(Verb.CREATE, given, safe=safe))
+
+        def ask() -> Asked:
+            # An id that was made here is nobody else's: where it exists already, this very call has made it.
+            safe = instance_id is None or if_exists == "return"
+            return self._asked(Verb.CREATE, {**_as_asked(item), "if_exists": if_exists}, safe=safe)
+
+        return Create([item], judge, ask)
 
     def create_batch(self, items: Iterable[Mapping[str, Any]]) -> Create:
         """Begin up to 100 instances (E2)."""
@@ -103,8 +118,11 @@ class BindingVerbs(Generic[P, R]):
                 f"a batch has {len(given)} items, at most {most} are allowed; send several batches"
             )
         new = create.without_repeats([self._item(place, item) for place, item in enumerate(given)])
-        asked = self._asked(Verb.CREATE_BATCH, {"instances": [_as_asked(item) for item in new]})
-        return Create(new, create.the_new_ones(new), asked)
+
+        def ask() -> Asked:
+            return self._asked(Verb.CREATE_BATCH, {"instances": [_as_asked(item) for item in new]})
+
+        return Create(new, create.the_new_ones(new), ask)
 
     def restart_or_create(
         self, instance_id: str, params: Any, if_status_in: Iterable[Status | str], if_run: int | None

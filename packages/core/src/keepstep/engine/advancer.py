@@ -204,7 +204,8 @@ class Advancer:
                 execution.dropped = True
                 execution.body.close()
                 self._on_let_go(boundary.at if isinstance(end, ContinueAsNew) else None)
-        self._parts.changes.notify(run_id, _ended(execution.run, boundary.end))
+        if self._parts.changes.anybody_listens(run_id):
+            self._parts.changes.notify(run_id, _ended(execution.run, boundary.end))
 
     # --- attempts
 

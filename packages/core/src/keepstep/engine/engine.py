@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from types import MappingProxyType
@@ -32,6 +32,7 @@ from keepstep.engine.seams import DatabaseClock, Seams
 from keepstep.engine.userwrites import UserWrites
 from keepstep.engine.workers import Workers
 from keepstep.errors import LeaseLostError, StoreConflictError, StoreUnavailableError
+from keepstep.kernel.create import unclaimed
 from keepstep.model.duration import to_datetime
 from keepstep.model.ids import INSTANCE_ID_BITS, KeySource, new_instance_id
 from keepstep.model.limits import Limits
@@ -131,13 +132,17 @@ class Engine:
         """A fresh id for an instance that was created without one (E2)."""
         return new_instance_id(self.seams.random.getrandbits(INSTANCE_ID_BITS))
 
-    async def create(self, creations: Sequence[Creation]) -> frozenset[int]:
+    async def create(self, plan: Callable[[int | None], Sequence[Creation]]) -> frozenset[int]:
         """Write new runs, all in one transaction; the run ids that are in place, existing instances left out (E2).
 
         While the runner runs they join the next group commit and, where there is room, start at once.
+
+        Args:
+            plan: plans them, as claimed by a runner or, given None, by nobody.
         """
         if self.runner.running and self.runner.lease.held:
-            return await self._adopt(creations)
+            return await self._adopt(plan(self.runner.lease.runner_id))
+        creations = plan(None)
         kept = await self.run("create", lambda: insert_creations(self.store.dialect, creations))
         if kept:
             self.touched()
@@ -279,7 +284,8 @@ class Engine:
         if unsure:
             # Ids exist, or the lease went, or an answer of the database was lost: the table says which. One group held
             # them all, so what was not kept of it was either refused one by one or is all of it.
-            kept |= await self.run("create", partial(insert_creations, self.store.dialect, unsure))
+            again = [unclaimed(each) for each in unsure]
+            kept |= await self.run("create", partial(insert_creations, self.store.dialect, again))
         if unsure or not all(held):  # else nobody else has anything to do
             self.touched()
         return frozenset(kept)

@@ -13,6 +13,7 @@ from keepstep.engine.leases import Lease
 from keepstep.engine.marks import Marks
 from keepstep.engine.parts import Parts
 from keepstep.kernel.changes import tell_boundary
+from keepstep.kernel.create import unclaimed
 from keepstep.kernel.takeover import crash_loop
 from keepstep.loop.body import Body
 from keepstep.model.plan import Boundary, Creation, Finish
@@ -92,17 +93,15 @@ class Intake:
         await self._take(loaded, runner_id)
         return claims.more
 
-    def adopt(self, creation: Creation, done: Done, *, joined: bool) -> bool:
+    def adopt(self, eager: Creation, done: Done, *, joined: bool) -> bool:
         """Write a creation with the next group; whether the same commit claims it (eager start), as there is room.
 
-        A ``joined`` one is written with the creation that was adopted just before it, or neither is.
+        It is planned as claimed by this runner. A ``joined`` one is written with the creation that was adopted just before it, or neither is.
         """
         if self.full or not self.free:
-            self._committer.submit(creation, done, joined=joined)
+            self._committer.submit(unclaimed(eager), done, joined=joined)
             return False
-        run_id, runner_id = creation.run.id, self._lease.runner_id
-        task = creation.task._replace(owner=runner_id, fence=creation.task.fence + 1)
-        eager = creation._replace(run=creation.run._replace(started_at=creation.run.created_at), task=task)
+        run_id, runner_id = eager.run.id, self._lease.runner_id
         self.adopting.add(run_id)
         self._expected += 1
 

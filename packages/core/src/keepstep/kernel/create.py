@@ -46,8 +46,13 @@ def plan_create(  # noqa: PLR0917 - all that the rows hold
         output=None,
         error=None,
     )
-    task = new_task(run, now)
-    return Creation(run, task if owner is None else task._replace(owner=owner, fence=1))
+    return Creation(run, new_task(run, now, owner))
+
+
+def unclaimed(creation: Creation) -> Creation:
+    """The same run, left to whoever claims it."""
+    run, task, changes = creation
+    return Creation(run._replace(started_at=None), task._replace(owner=None, fence=0), changes)
 
 
 def next_run(run: RunRecord, run_id: int, params: str | None, now: int) -> Creation:
@@ -60,15 +65,15 @@ def next_run(run: RunRecord, run_id: int, params: str | None, now: int) -> Creat
     return fresh._replace(run=fresh.run._replace(run_number=run.run_number + 1, created_at=run.created_at))
 
 
-def new_task(run: RunRecord, now: int) -> TaskRecord:
-    """Return the scheduling row of a run that nobody has claimed yet: due now, behind resuming work (B2)."""
+def new_task(run: RunRecord, now: int, owner: int | None = None) -> TaskRecord:
+    """Return the scheduling row of a new run, due now, behind resuming work (B2); ``owner`` = who has claimed it."""
     return TaskRecord(
         run_id=run.id,
         workflow=run.workflow,
         priority=Priority.NEW,
         run_at=now,
-        owner=None,
-        fence=0,
+        owner=owner,
+        fence=0 if owner is None else 1,
         wake_seq=0,
         takeovers=0,
         seen_seq=0,

@@ -30,9 +30,10 @@ class NewInstance(NamedTuple):
     changes: Wanted = frozenset()
     """What is published of it (F3)."""
 
-    def planned(self, now: int) -> Creation:
-        """Plan its first run, due at ``now`` (ms)."""
-        creation = plan_create(self.workflow, self.version, self.instance_id, self.run_id, self.params, now)
+    def planned(self, now: int, owner: int | None = None) -> Creation:
+        """Plan its first run, due at ``now`` (ms); claimed by the runner ``owner`` in the same commit (eager start)."""
+        workflow, version, instance_id, run_id, params, _ = self
+        creation = plan_create(workflow, version, instance_id, run_id, params, now, owner)
         return tell_creation(self.changes, creation) if self.changes else creation
 
 
