@@ -38,13 +38,7 @@ def _latest(db: DictDatabase, workflow: str, instance_id: str) -> RunRecord | No
     return None
 
 
-@answers(runs.LATEST_ID)
-def latest_id(db: DictDatabase, given: Mapping[str, Any], _now: int) -> Rows:
-    """The key of an instance's newest run."""
-    run = _latest(db, given["workflow"], given["instance_id"])
-    return () if run is None else [(run.id,)]
-
-
+@answers(runs.LOCK_INSTANCE)
 @answers(runs.READ_INSTANCE)
 def read_instance(db: DictDatabase, given: Mapping[str, Any], now: int) -> Rows:
     """The time, an instance's newest run, and its task or nothing."""
@@ -63,20 +57,6 @@ def read_run(db: DictDatabase, given: Mapping[str, Any], _now: int) -> Rows:
 def existing_ids(db: DictDatabase, given: Mapping[str, Any], _now: int) -> Rows:
     """Which of these instances are there."""
     return [(each,) for each in sorted(set(given["instance_ids"])) if _latest(db, given["workflow"], each)]
-
-
-@answers(runs.LOCK_TASK_OF)
-def lock_task_of(db: DictDatabase, given: Mapping[str, Any], _now: int) -> Rows:
-    """A task's fence."""
-    task = db.task.get(given["run_id"])
-    return () if task is None else [(task.fence,)]
-
-
-@answers(runs.LOCK_RUN_OF)
-def lock_run_of(db: DictDatabase, given: Mapping[str, Any], _now: int) -> Rows:
-    """A run's version."""
-    run = db.run.get(given["run_id"])
-    return () if run is None else [(run.version,)]
 
 
 @answers(runs.PRESENT_RUNS)

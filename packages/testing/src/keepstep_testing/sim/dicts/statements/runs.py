@@ -47,10 +47,14 @@ def add_step(db: DictDatabase, *values: Any) -> None:
 
 
 @answers(runs.ADD_EVENT)
-def add_event(db: DictDatabase, given: Mapping[str, Any], _now: int) -> None:
-    """An event is accepted, after all others."""
+def add_event(db: DictDatabase, given: Mapping[str, Any], _now: int) -> Rows:
+    """An event is accepted, after all others, if its run is as it was read."""
+    if _expected(db, given) is None:
+        return ()
     values = {name: given[name] for name in EventRecord._fields if name != "id"}
-    db.insert(db.event, EventRecord(id=db.event.next_number(), **values))
+    event = EventRecord(id=db.event.next_number(), **values)
+    db.insert(db.event, event)
+    return [(event.id,)]
 
 
 @answers(runs.PUT_TASK)
