@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, Unpack, overload
 
 from sqlalchemy import Connection
-from sqlalchemy.orm import Session, scoped_session
 
 from keepstep.authoring.feed import ChangeFeed, hooks_of, subscribed
 from keepstep.authoring.registry import AnyWorkflow, Bindings, KeyedBindings, Registry
@@ -46,6 +45,7 @@ from keepstep.sync.tx import OpenTx
 
 if TYPE_CHECKING:  # it needs greenlet, which a sync host on SQLite does not install
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+    from sqlalchemy.orm import Session, scoped_session
 
     from keepstep.routes.access import Authorize
     from keepstep.routes.asgi import RouteOptions, Routes

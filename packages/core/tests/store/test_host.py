@@ -1,6 +1,8 @@
 """Scripts on a host's own SQLAlchemy transaction (G1): every kind of connection, and the same outcome as in a store."""
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
@@ -372,3 +374,13 @@ def test_another_dialect_is_refused():
 
     with pytest.raises(UsageError, match="mysql"):
         dialect_of(Elsewhere())
+
+
+def test_what_few_apps_use_is_not_imported_by_all():
+    """Start-up costs what is used: the ORM, asyncio's SQLAlchemy and the PostgreSQL driver are loaded when needed (W7)."""
+    unwanted = ("sqlalchemy.orm", "sqlalchemy.ext.asyncio", "asyncpg", "starlette", "httpx")
+    program = (
+        f"import sys, keepstep; sys.exit(', '.join(each for each in {unwanted!r} if each in sys.modules) or 0)"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from sqlalchemy.orm import Session
-
 from keepstep.authoring.registry import Bindings, Registry
 from keepstep.client.binding import Binding
 from keepstep.client.bound import Workflow, binding_of, bindings_of
@@ -25,7 +23,7 @@ from keepstep.model.status import TERMINAL
 from keepstep.services.target import Done
 from keepstep.store.aftermath import after_commit
 from keepstep.store.clock import Clock
-from keepstep.store.host import SyncTarget, dialect_of, run_sync
+from keepstep.store.host import SyncTarget, connection_of, dialect_of, run_sync
 from keepstep.store.lock import take_write_lock
 from keepstep.store.script import Script
 from keepstep.store.statement import DialectName
@@ -77,7 +75,7 @@ class HostTransaction:
                 f"app.using(…) got a transaction on {found}, but the app's database is {self._dialect}: "
                 "give a connection or session on the app's database"
             )
-        connection = target.connection() if isinstance(target, Session) else target
+        connection = connection_of(target)
         if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
             raise UsageError(
                 "app.using(…) got a connection in AUTOCOMMIT: it has no transaction to join; "

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
-
-from sqlalchemy.orm import Session
+from typing import TYPE_CHECKING, TypeVar
 
 from keepstep.engine.backoff import Backoff
 from keepstep.engine.workers import Workers
 from keepstep.errors import StoreConflictError, UsageError
 from keepstep.store.errors import translated
 from keepstep.store.sessions import Sessions
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 T = TypeVar("T")
 

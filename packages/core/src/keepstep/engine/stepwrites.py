@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import orjson
-from sqlalchemy.orm import Session
 
 from keepstep.authoring.context import Created, StepTx, Triggered, Written
 from keepstep.authoring.trace import current_trace
@@ -17,6 +17,9 @@ from keepstep.store.host import dialect_of, run_sync
 from keepstep.store.runs import insert_creations
 from keepstep.store.script import Script
 from keepstep.store.statement import DialectName
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 
 def write_buffered(session: Session, tx: StepTx, new_key: Callable[[], int], now: int) -> None:

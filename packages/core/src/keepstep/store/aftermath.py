@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, ExceptionContext, event
-from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.sql.elements import SavepointClause
 
 from keepstep.store.host import SyncTarget, sync_target
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, SessionTransaction
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +38,13 @@ def after_commit(target: object, callback: Callback) -> None:
         UsageError: ``target`` is no SQLAlchemy connection or session.
     """
     found: SyncTarget = sync_target(target)
-    if isinstance(found, Session) and isinstance(found.bind, Connection):
+    if not isinstance(found, Connection) and isinstance(found.bind, Connection):
         found = found.bind  # the session has joined a transaction that others end
     hook = _HOOKS.get(found)
     if hook is None:
-        hook = _HOOKS[found] = _SessionHook(found) if isinstance(found, Session) else _ConnectionHook(found)
+        hook = _HOOKS[found] = (
+            _ConnectionHook(found) if isinstance(found, Connection) else _SessionHook(found)
+        )
     hook.add(callback)
 
 

@@ -7,14 +7,14 @@ transaction unusable, as any other would: the host rolls back. What is to follow
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Connection, Dialect, TextClause, bindparam, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql.base import PGDialect
-from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
@@ -24,12 +24,15 @@ from keepstep.store.errors import translated
 from keepstep.store.script import Call, Row, Script
 from keepstep.store.statement import DialectName, Statement
 
-if TYPE_CHECKING:  # it needs greenlet, which a sync host on SQLite does not install
+if (
+    TYPE_CHECKING
+):  # the first needs greenlet, the second is a sixth of a start's time: not everybody has or uses them
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+    from sqlalchemy.orm import Session
 
 T = TypeVar("T")
 
-SyncTarget = Connection | Session
+SyncTarget: TypeAlias = "Connection | Session"
 
 
 def dialect_of(target: object) -> DialectName:
@@ -39,7 +42,7 @@ def dialect_of(target: object) -> DialectName:
         UsageError: it is another one, or ``target`` is no SQLAlchemy connection or session.
     """
     sync = sync_target(target)
-    name = (sync.connection() if isinstance(sync, Session) else sync).dialect.name
+    name = connection_of(sync).dialect.name
     if name in {"sqlite", "postgresql"}:
         return cast("DialectName", name)
     raise UsageError(f"this connection's database is {name!r}: keepstep works on SQLite and PostgreSQL")
@@ -47,7 +50,7 @@ def dialect_of(target: object) -> DialectName:
 
 def is_async(target: object) -> bool:
     """Whether scripts on ``target`` are awaited (:func:`run_async`)."""
-    return sync_target(target) is not target and not isinstance(target, scoped_session)
+    return sync_target(target) is not target and not _is_orm(target, "scoped_session")
 
 
 def sync_target(target: object) -> SyncTarget:
@@ -56,15 +59,26 @@ def sync_target(target: object) -> SyncTarget:
     Raises:
         UsageError: ``target`` is no SQLAlchemy connection or session, or is closed.
     """
-    if isinstance(target, scoped_session):
-        return cast("Session", target())
+    if _is_orm(target, "scoped_session"):
+        return cast("Callable[[], Session]", target)()
     inner = getattr(target, "sync_session", None) or getattr(target, "sync_connection", target)
-    if isinstance(inner, Connection | Session):
-        return inner
+    if isinstance(inner, Connection) or _is_orm(inner, "Session"):
+        return cast("SyncTarget", inner)
     raise UsageError(
         f"{type(target).__name__} is no open SQLAlchemy transaction: "
         "give a Connection, Session, AsyncConnection or AsyncSession"
     )
+
+
+def connection_of(target: SyncTarget) -> Connection:
+    """The connection on which a transaction is."""
+    return target if isinstance(target, Connection) else target.connection()
+
+
+def _is_orm(target: object, name: str) -> bool:
+    """Whether ``target`` is of a class of SQLAlchemy's ORM; nobody has one who has not imported that."""
+    orm = sys.modules.get("sqlalchemy.orm")
+    return orm is not None and isinstance(target, getattr(orm, name))
 
 
 def run_sync(target: SyncTarget, script: Script[T], clock: Clock | None = None) -> T:
@@ -78,8 +92,7 @@ def run_sync(target: SyncTarget, script: Script[T], clock: Clock | None = None) 
     Raises:
         StoreError: the database refused; the host must roll back.
     """
-    sync = sync_target(target)
-    connection = sync.connection() if isinstance(sync, Session) else sync
+    connection = connection_of(sync_target(target))
     try:
         call = next(script)
         while True:

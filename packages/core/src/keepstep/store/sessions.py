@@ -16,7 +16,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Engine, NullPool, create_engine, event
-from sqlalchemy.orm import Session
 
 from keepstep.errors import UsageError
 from keepstep.store.address import MEMORY, Database, url_of
@@ -24,6 +23,7 @@ from keepstep.store.host import Clock
 
 if TYPE_CHECKING:  # it needs greenlet, which a sync host on SQLite does not install
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+    from sqlalchemy.orm import Session
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class Sessions:
         with self._making:
             if self._sync is None:
                 self._sync = self._keep(_sync_engine(*self._address))
-        with Session(self._sync) as session, session.begin():
+        with _orm().Session(self._sync) as session, session.begin():
             return work(session)
 
     async def run_async(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
@@ -154,6 +154,11 @@ def _write_at_once(engine: Engine) -> None:
 
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)
+
+
+def _orm() -> Any:
+    """SQLAlchemy's ORM, loaded when the first transaction with it begins: importing it takes a sixth of a start."""
+    return import_module("sqlalchemy.orm")
 
 
 def _asyncio() -> Any:

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.orm import Session
 
 from keepstep.authoring.definition import definition_of
 from keepstep.authoring.hooks import HookDefinition
@@ -20,7 +19,7 @@ from keepstep.fragment.mount import FragmentMount
 from keepstep.fragment.tx import Tx
 from keepstep.services.hooks import read_trigger, trigger
 from keepstep.store.aftermath import after_commit
-from keepstep.store.host import SyncTarget, sync_target
+from keepstep.store.host import SyncTarget, connection_of, sync_target
 from keepstep.sync.binding import SyncBinding
 from keepstep.sync.bindings import SyncBindings
 from keepstep.sync.hosted import SyncHostPort
@@ -59,7 +58,7 @@ class OpenTx:
     @property
     def connection(self) -> Connection:
         """See ``Tx``."""
-        return self._target.connection() if isinstance(self._target, Session) else self._target
+        return connection_of(self._target)
 
     @property
     def workflows(self) -> SyncBindings:
