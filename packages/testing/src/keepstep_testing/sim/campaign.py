@@ -80,11 +80,12 @@ class Campaign:
     def play_seed(self, seed: int) -> Result:
         """Play one seed; the first ones twice, and in both lanes."""
         scenario = focused(seed) if seed % FOCUSED_EVERY == 1 else drawn(seed, calm=seed % CALM_EVERY == 0)
+        twice = self.played < TWICE
         if self.played < self._compared:
             result = play_in_both(scenario, self.database, self.twin)
         else:
-            result = play(scenario, self.database)
-        if self.played < TWICE and play(scenario, self.database).digest != result.digest:
+            result = play(scenario, self.database, digested=twice)
+        if twice and play(scenario, self.database).digest != result.digest:
             self.unequal.append(seed)
         self.last = result
         self.played += 1

@@ -138,6 +138,7 @@ def of_json(text: str) -> Scenario:
 
 # --- drawing
 
+_INSTANCES = (*[1] * 9, *[2] * 4, 3, 3, 6)
 CHAOS = (30, 60, 90, 150)
 EVENT_TYPES = ("go", "word")
 
@@ -151,7 +152,7 @@ def drawn(seed: int, draws: Draws | None = None, *, calm: bool = False) -> Scena
         calm: without faults and preemptions.
     """
     draw = draws or Seeded(seed, calm=calm)
-    ids = [f"i{n}" for n in range(1, draw.pick((1, 1, 1, 2, 2, 3, 6)) + 1)]
+    ids = [f"i{n}" for n in range(1, draw.pick(_INSTANCES) + 1)]
     if calm:
         return Scenario(
             seed, (Machine(),), _clients(draw, ids, calm=True), strategy="straight", calm=True, warm=True
@@ -179,7 +180,7 @@ def _machines(draw: Draws) -> tuple[Machine, ...]:
             cache=draw.pick((0, 1, 100, 100)),
             concurrency=draw.pick((1, 100, 100)),
         )
-        for number in range(draw.pick((1, 2, 2, 3)))
+        for number in range(draw.pick((1, 2, 2, 2, 3)))
     )
 
 
@@ -202,7 +203,7 @@ def _clients(draw: Draws, ids: Sequence[str], *, calm: bool) -> tuple[tuple[Comm
         via = draw.pick(("client", "r1"))
         first.append(Command(draw.pick((0, 0, 400, 2_500)), "create", each, [_program(draw)], via))
     verbs = ("event",) if calm or with_events else _VERBS
-    second = [_command(draw, draw.pick(ids), verbs) for _ in range(draw.integer(0, 5))]
+    second = [_command(draw, draw.pick(ids), verbs) for _ in range(draw.integer(0, 4))]
     if not calm and draw.integer(1, 6) == 1:
         first.append(Command(draw.pick((0, 800)), "create", draw.pick(ids), [_program(draw)]))
     return (tuple(first), tuple(second))
@@ -230,7 +231,7 @@ def _command(draw: Draws, instance: str, verbs: Sequence[str]) -> Command:
         number = draw.integer(1, 3)
         args = [draw.pick(EVENT_TYPES), number, draw.pick((None, None, f"e{number}"))]
     return Command(
-        draw.pick((0, 0, 300, 1_000, 4_000, 9_000)), verb, instance, args, draw.pick(("client", "r1"))
+        draw.pick((0, 0, 0, 300, 1_000, 3_000)), verb, instance, args, draw.pick(("client", "r1"))
     )
 
 
@@ -258,7 +259,7 @@ def _op(draw: Draws, theme: Sequence[str], counter: list[int], depth: int) -> li
         case "sleep":
             return ["sleep", name, draw.pick((0, 10, 1_000, 3_000))]
         case "wait":
-            return ["wait", name, draw.pick(EVENT_TYPES), draw.pick((1_000, 3_000, 10_000))]
+            return ["wait", name, draw.pick(EVENT_TYPES), draw.pick((1_000, 1_000, 3_000, 10_000))]
         case "gather" | "race":
             branches = [
                 [_op(draw, theme, counter, depth + 1) for _ in range(draw.integer(1, 2))] for _ in range(2)
@@ -285,7 +286,7 @@ def _how(draw: Draws, *, never: bool = False) -> dict[str, Any]:
         case 1:
             how["fails"] = draw.integer(1, 4)
         case 2:
-            how["takes"] = draw.pick((200, 2_000, 7_000))
+            how["takes"] = draw.pick((50, 200, 200, 1_000, 7_000))
         case 3:
             how["thread"] = True
         case 4:

@@ -21,6 +21,8 @@ from keepstep_testing.sim.scenario import Command, Machine
 from keepstep_testing.sim.world import World
 
 TICK_EVERY_S = 1.0
+POLL = "5 seconds"
+"""How often a runner looks when nothing tells it to."""
 
 
 @dataclass(slots=True)
@@ -198,7 +200,10 @@ class Stage:
             drain="3 seconds",
         )
         app: Any = App(
-            process.surroundings, dispatcher=SimDispatcher(process), runner=options, **CODES[process.code]
+            process.surroundings,
+            dispatcher=SimDispatcher(process, POLL, POLL),
+            runner=options,
+            **CODES[process.code],
         )
         while True:
             try:

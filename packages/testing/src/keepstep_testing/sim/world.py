@@ -167,7 +167,8 @@ class World:
 
     def note(self, process: Process, text: str) -> None:
         """Something that a process said to its loop."""
-        self.trace.add(self.clock.us, process.name, "says", text)
+        if self.trace.listens:
+            self.trace.add(self.clock.us, process.name, "says", text)
 
     # --- the database's side
 
