@@ -117,7 +117,8 @@ class Campaign:
         pairs = {kind: len({label for each, label in self.pairs if each == kind}) for kind in KINDS}
         yield (
             f"{self.played} schedules on {self.lane} in {seconds:.1f} s, {self.played / max(seconds, 0.001):.1f}/s,"
-            f" {self.picks / max(1, self.played):.0f} choices each; {len(self.failures)} failed"
+            f" {self.picks / max(1, self.played):.0f} choices and"
+            f" {self.gates.total() / max(1, self.played):.0f} gates each; {len(self.failures)} failed"
         )
         yield (
             f"{len(self.gates)} kinds of gates, {sum(pairs.values())} pairs of gate and fault,"

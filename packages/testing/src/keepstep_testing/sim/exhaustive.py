@@ -39,7 +39,9 @@ def every_fault_at_every_gate(seed: int, database: Database) -> Iterator[Result]
             struck = True
             while struck:
                 nth += 1
-                result = play(replace(base, faults=(Fault(kind.name, nth, seconds),)), database, digested=False)
+                result = play(
+                    replace(base, faults=(Fault(kind.name, nth, seconds),)), database, digested=False
+                )
                 struck = bool(result.struck)
                 if struck:
                     yield result

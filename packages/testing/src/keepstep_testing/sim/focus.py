@@ -88,7 +88,7 @@ def _event(draw: Draws) -> Does:
 
 
 def _wait(draw: Draws, name: str) -> list[Any]:
-    return ["wait", name, "go", draw.pick((1_000, 1_000, 3_000, 10_000))]
+    return ["wait", name, "go", draw.pick((1_000, 3_000, 10_000, 60_000))]
 
 
 def wakes(draw: Draws) -> tuple[list[Any], list[Command], Sequence[str]]:

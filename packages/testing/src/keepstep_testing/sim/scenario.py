@@ -139,7 +139,8 @@ def of_json(text: str) -> Scenario:
 # --- drawing
 
 _INSTANCES = (*[1] * 9, *[2] * 4, 3, 3, 6)
-CHAOS = (30, 60, 90, 150)
+CHAOS = (40, 80, 120, 200)
+"""How many choices the chaos has at most."""
 EVENT_TYPES = ("go", "word")
 
 
@@ -230,9 +231,7 @@ def _command(draw: Draws, instance: str, verbs: Sequence[str]) -> Command:
     if verb == "event":
         number = draw.integer(1, 3)
         args = [draw.pick(EVENT_TYPES), number, draw.pick((None, None, f"e{number}"))]
-    return Command(
-        draw.pick((0, 0, 0, 300, 1_000, 3_000)), verb, instance, args, draw.pick(("client", "r1"))
-    )
+    return Command(draw.pick((0, 0, 0, 300, 1_000, 3_000)), verb, instance, args, draw.pick(("client", "r1")))
 
 
 def _program(draw: Draws) -> list[Any]:
@@ -259,7 +258,7 @@ def _op(draw: Draws, theme: Sequence[str], counter: list[int], depth: int) -> li
         case "sleep":
             return ["sleep", name, draw.pick((0, 10, 1_000, 3_000))]
         case "wait":
-            return ["wait", name, draw.pick(EVENT_TYPES), draw.pick((1_000, 1_000, 3_000, 10_000))]
+            return ["wait", name, draw.pick(EVENT_TYPES), draw.pick((1_000, 3_000, 10_000))]
         case "gather" | "race":
             branches = [
                 [_op(draw, theme, counter, depth + 1) for _ in range(draw.integer(1, 2))] for _ in range(2)
@@ -286,7 +285,7 @@ def _how(draw: Draws, *, never: bool = False) -> dict[str, Any]:
         case 1:
             how["fails"] = draw.integer(1, 4)
         case 2:
-            how["takes"] = draw.pick((50, 200, 200, 1_000, 7_000))
+            how["takes"] = draw.pick((200, 1_000, 2_000, 7_000))
         case 3:
             how["thread"] = True
         case 4:

@@ -27,8 +27,10 @@ from keepstep_testing.sim.stage import Stage
 from keepstep_testing.sim.trace import Trace
 from keepstep_testing.sim.world import World
 
-FAIR_S = 1_500.0
-FAIR_PICKS = 40_000
+FAIR_S = 600.0
+PATIENCE_MS = 120_000
+"""How long the fair phase waits for anything to happen at all: longer than whatever a play waits for."""
+FAIR_PICKS = 2_000
 STOP_S = 60.0
 
 
@@ -164,7 +166,10 @@ def _perform(scenario: Scenario, world: World, stage: Stage, result: Result) -> 
     stage.plan.heal()
     stage.make_fair()
     world.passing = True
-    world.run_for(FAIR_S, FAIR_PICKS, done)
+    ghost.moved_at_ms = world.clock.now_ms()
+    world.run_for(
+        FAIR_S, FAIR_PICKS, lambda: done() or world.clock.now_ms() > ghost.moved_at_ms + PATIENCE_MS
+    )
     _check(stage)
     rules.at("L", ghost, stage)
     stage.stop_all()
