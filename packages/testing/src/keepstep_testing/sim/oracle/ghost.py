@@ -144,7 +144,7 @@ class Ghost:
         """Take in what a commit changed. Rules have looked at it before, with the rows as they were."""
         self.seen += 1
         self.commits_by_label[commit.label] += 1
-        if len(commit.of) > 1 or "runner" not in commit.of:
+        if any(each.table != "runner" for each in commit.changes):
             self.moved_at_ms = commit.now_ms
         for table, old, new in commit.changes:
             getattr(self, f"_take_{table}")(old, new, commit)
