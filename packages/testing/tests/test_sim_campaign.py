@@ -1,5 +1,6 @@
 """A short campaign, the corpus, and proof that the oracle bites. The long ones are `make sim` and `make mutants`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,15 +8,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keepstep.engine.advancer import Advancer
+from keepstep.engine.runner import Runner
 from keepstep.model.plan import Hold
 from keepstep_testing.sim.campaign import Campaign
+from keepstep_testing.sim.clock import EPOCH_MS
 from keepstep_testing.sim.corpus import Case, read_case, write_case
-from keepstep_testing.sim.faults.kinds import KINDS
+from keepstep_testing.sim.exhaustive import plain
+from keepstep_testing.sim.faults.kinds import KINDS, Fault
 from keepstep_testing.sim.faults.plan import OF_WORKLOAD
 from keepstep_testing.sim.oracle.rules import RULES
 from keepstep_testing.sim.page import page
-from keepstep_testing.sim.scenario import drawn
-from keepstep_testing.sim.schedule import play
+from keepstep_testing.sim.scenario import Command, Machine, Scenario, drawn
+from keepstep_testing.sim.schedule import FAIR_S, PATIENCE_MS, play
 from keepstep_testing.sim.shrink import Shrinker
 
 CORPUS = sorted((Path(__file__).parent / "sim_corpus").glob("*.json"))
@@ -88,6 +92,52 @@ def test_a_broken_engine_is_found_made_small_and_kept(campaign, monkeypatch, tmp
     assert play(read_case(path).scenario, campaign.database).violation.rule == result.violation.rule
     monkeypatch.undo()
     assert play(small, campaign.database).violation is None
+
+
+def test_a_warm_schedule_begins_when_everybody_has_started(campaign):
+    """Nothing is picked until then, and everything is checked all the same."""
+    cold = play(plain(1), campaign.database, wanted=True)
+    warm = play(replace(plain(1), warm=True), campaign.database, wanted=True)
+    assert "register:begin" in cold.trace.text()
+    assert "register:begin" not in warm.trace.text()
+    assert warm.labels["register"] == cold.labels["register"] == 2
+    assert warm.chaos_picks < cold.chaos_picks - 15
+    assert cold.violation is None
+    assert warm.violation is None
+
+
+def test_nobody_waits_for_a_client_whose_process_has_crashed(campaign):
+    """Its other commands will never come, so the schedule ends with what there is."""
+    crash = Fault("crash before the answer", 1, 0.5, gate="c1 create:committed#1")
+    result = play(replace(plain(1), faults=(crash,)), campaign.database)
+    assert [each.gate for each in result.struck] == [crash.gate]
+    assert result.picks < 400
+    assert result.violation is None
+
+
+def test_a_long_wait_costs_no_long_fair_phase(campaign):
+    """The operator sends what is waited for; a pause is ended likewise."""
+    program = [["wait", "s1", "go", 3_600_000], ["do", "s2", {}]]
+    commands = (Command(0, "create", "i1", [program]), Command(0, "pause", "i1"))
+    scenario = Scenario(1, (Machine(),), (commands, ()), strategy="straight", chaos_picks=60)
+    result = play(scenario, campaign.database)
+    assert result.violation is None
+    assert result.labels["send event"] == result.labels["resume"] == 1
+    assert result.transitions["active", "complete"] == 1
+    assert result.picks < 150
+
+
+def test_a_fair_phase_in_which_nothing_moves_ends_soon(campaign, monkeypatch):
+    """Progress is judged after two minutes of nothing, not at the end of the longest fair phase (38)."""
+
+    async def looks_at_nothing(self):
+        return None
+
+    monkeypatch.setattr(Runner, "look", looks_at_nothing)
+    violation = play(replace(plain(1), chaos_picks=20), campaign.database).violation
+    assert violation.rule == "38"
+    at_ms = int(violation.text.partition(" at ")[2].partition(";")[0]) - EPOCH_MS
+    assert PATIENCE_MS < at_ms < FAIR_S * 1_000 / 2
 
 
 def test_what_is_promised_is_there():

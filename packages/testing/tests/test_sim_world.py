@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from keepstep_testing.sim.chooser import Recording, Straight
 from keepstep_testing.sim.clock import ProcessClock, WorldClock
 from keepstep_testing.sim.database import Database
 from keepstep_testing.sim.guard import RealWorldError, no_real_world
@@ -17,6 +18,7 @@ from keepstep_testing.sim.loop import EndlessProcessError, SimLoop
 from keepstep_testing.sim.play import USER_TABLE
 from keepstep_testing.sim.scenario import drawn, of_json
 from keepstep_testing.sim.schedule import play
+from keepstep_testing.sim.world import PASSED_MAX, World
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +186,26 @@ INSERT = "INSERT INTO keepstep_runner VALUES (?, 1, 5, 'h', 2, 0)"
 TWO_OF_WHICH_ONE_FAILS = (
     "INSERT INTO keepstep_runner SELECT 5 - n, 1, 5, 'h', 2, 0 FROM (SELECT 1 AS n UNION ALL SELECT 4)"
 )
+
+
+def test_open_gates_close_on_who_goes_round_in_circles(database):
+    """Nothing is picked at an open gate; but a process that passes without end at one instant stops at last."""
+    database.reset()
+    world = World(1, database, chooser=Recording(Straight()))
+    process, passed = world.process("r1"), []
+
+    async def go_round():
+        while True:
+            await process.gate("step")
+            passed.append(world.clock.us)
+
+    process.spawn(go_round(), "main")
+    world.settle()
+    assert len(passed) == PASSED_MAX == world.labels["step"]
+    assert world.picks == 0
+    world.run(lambda: len(passed) > PASSED_MAX, 5)
+    assert world.picks == 1
+    world.bury()
 
 
 def test_one_process_writes_at_a_time(database):

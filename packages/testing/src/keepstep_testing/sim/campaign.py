@@ -80,11 +80,12 @@ class Campaign:
     def play_seed(self, seed: int) -> Result:
         """Play one seed; the first ones twice, and in both lanes."""
         scenario = focused(seed) if seed % FOCUSED_EVERY == 1 else drawn(seed, calm=seed % CALM_EVERY == 0)
+        twice = self.played < TWICE
         if self.played < self._compared:
             result = play_in_both(scenario, self.database, self.twin)
         else:
-            result = play(scenario, self.database)
-        if self.played < TWICE and play(scenario, self.database).digest != result.digest:
+            result = play(scenario, self.database, digested=twice)
+        if twice and play(scenario, self.database).digest != result.digest:
             self.unequal.append(seed)
         self.last = result
         self.played += 1
@@ -116,7 +117,8 @@ class Campaign:
         pairs = {kind: len({label for each, label in self.pairs if each == kind}) for kind in KINDS}
         yield (
             f"{self.played} schedules on {self.lane} in {seconds:.1f} s, {self.played / max(seconds, 0.001):.1f}/s,"
-            f" {self.picks / max(1, self.played):.0f} choices each; {len(self.failures)} failed"
+            f" {self.picks / max(1, self.played):.0f} choices and"
+            f" {self.gates.total() / max(1, self.played):.0f} gates each; {len(self.failures)} failed"
         )
         yield (
             f"{len(self.gates)} kinds of gates, {sum(pairs.values())} pairs of gate and fault,"

@@ -23,6 +23,7 @@ _SETTINGS = (
 )
 """What a store sets up for its file."""
 _TURNS = ("COMMIT", "ROLLBACK", "SAVEPOINT")
+_ENDS = frozenset({"COMMIT", "ROLLBACK"})
 
 Told = tuple[Any, ...]
 """A table's name, what happened to a row, the row as it was and as it is."""
@@ -41,10 +42,11 @@ class SharedLine:
     Attributes:
         sqlite: the real connection.
         holder: whose transaction is open.
+        begun: whether it is for SQLite too: one that only reads has no need of it, as nobody comes between.
         told: what triggers told of it.
     """
 
-    __slots__ = ("_committed", "_functions", "_marks", "holder", "sqlite", "told")
+    __slots__ = ("_committed", "_functions", "_marks", "begun", "holder", "sqlite", "told")
 
     def __init__(self) -> None:
         self.sqlite = sqlite3.connect(
@@ -53,6 +55,7 @@ class SharedLine:
         self.sqlite.execute("PRAGMA secure_delete = OFF")
         self.sqlite.execute("PRAGMA temp_store = MEMORY")
         self.holder: Connection | None = None
+        self.begun = False
         self.told: list[Told] = []
         self._committed: list[Told] = []
         self._marks: dict[str, int] = {}
@@ -83,8 +86,8 @@ class SharedLine:
         if self.holder is not None:
             self.holder.rollback()
 
-    def enter(self, who: Connection, sql: str) -> None:
-        """Somebody runs a statement outside of a transaction, which may begin one.
+    def enters(self, who: Connection, sql: str) -> bool:
+        """Whether somebody's statement outside of a transaction begins one.
 
         Raises:
             sqlite3.OperationalError: ``BUSY`` or ``LOCKED``: somebody else is in a transaction.
@@ -93,7 +96,18 @@ class SharedLine:
         if self.holder is not None:
             raise refusal("BUSY", "database is locked") if begins else refusal("LOCKED", "table is locked")
         if begins:
-            self.holder = who
+            self.holder, self.begun = who, False
+        return begins
+
+    def begins(self, sql: str) -> bool:
+        """Whether a statement needs what is open to be a transaction for SQLite too; then it is."""
+        if sql in _ENDS:
+            self._ended(kept=False)
+            return False
+        if not sql.startswith("SELECT"):
+            self.sqlite.execute("BEGIN")
+            self.begun = True
+        return True
 
     def ran(self, sql: str) -> None:
         """A statement ran that ends a transaction, sets a savepoint, goes back to one, or was one by itself."""
@@ -111,7 +125,7 @@ class SharedLine:
     def failed(self, told: int) -> None:
         """A statement failed: what was told while it ran did not happen."""
         del self.told[told:]
-        if not self.sqlite.in_transaction:
+        if self.begun and not self.sqlite.in_transaction:
             self._ended(kept=False)
 
     def offer(self, name: str, arguments: int, function: Callable[..., Any], options: Any) -> None:
@@ -160,9 +174,10 @@ class Connection:
     def _run(self, call: Callable[[str, Any], sqlite3.Cursor], sql: str, values: Any) -> Any:
         line = self._line
         if line.holder is not self:
-            if sql.startswith(_SETTINGS):
-                return _Setting()
-            line.enter(self, sql)
+            if sql.startswith(_SETTINGS) or line.enters(self, sql):
+                return _ANSWER
+        elif not line.begun and not line.begins(sql):
+            return _ANSWER
         told = len(line.told)
         try:
             cursor = call(sql, values)
@@ -225,9 +240,15 @@ class Cursor:
         return getattr(self._found, name)
 
 
-class _Setting:
-    """What a database in memory answers to a setting of its file."""
+class _Answer:
+    """What is answered where SQLite was not asked: a database in memory has no other journal."""
+
+    description = None
+    rowcount = -1
 
     @staticmethod
     def fetchone() -> tuple[str]:
         return ("memory",)
+
+
+_ANSWER = _Answer()

@@ -39,7 +39,9 @@ def every_fault_at_every_gate(seed: int, database: Database) -> Iterator[Result]
             struck = True
             while struck:
                 nth += 1
-                result = play(replace(base, faults=(Fault(kind.name, nth, seconds),)), database)
+                result = play(
+                    replace(base, faults=(Fault(kind.name, nth, seconds),)), database, digested=False
+                )
                 struck = bool(result.struck)
                 if struck:
                     yield result
@@ -54,7 +56,7 @@ def up_to_two_preemptions(seed: int, database: Database) -> Iterator[Result]:
     for count in (1, 2):
         for chosen in combinations(points[:40], count):
             deviations = {point: [str(CLOCK)] for point in chosen}
-            yield play(replace(base, deviations=deviations), database)
+            yield play(replace(base, deviations=deviations), database, digested=False)
 
 
 def _points(result: Result) -> list[str]:

@@ -56,7 +56,7 @@ def focused(seed: int) -> Scenario:
 
 def _machines(draw: Draws) -> tuple[Machine, ...]:
     kinds = draw.pick(
-        (("runner",), ("runner", "runner"), ("runner", "runner", "runner"), ("runner", "ticker"))
+        (("runner",), *[("runner", "runner")] * 2, ("runner", "runner", "runner"), ("runner", "ticker"))
     )
     return tuple(
         Machine(

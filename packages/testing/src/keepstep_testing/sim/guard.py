@@ -64,13 +64,18 @@ _PLACES: tuple[tuple[Any, str, str], ...] = (
 )
 
 
+_REFUSED = tuple(
+    (place, name, _refusing(f"{getattr(place, '__name__', place)}.{name}", getattr(place, name), hint))
+    for place, name, hint in _PLACES
+)
+
+
 @contextmanager
 def no_real_world() -> Generator[None, None, None]:
     """Refuse the real world inside."""
     before = [(place, name, getattr(place, name)) for place, name, _ in _PLACES]
-    for place, name, hint in _PLACES:
-        where = getattr(place, "__name__", str(place))
-        setattr(place, name, _refusing(f"{where}.{name}", getattr(place, name), hint))
+    for place, name, refused in _REFUSED:
+        setattr(place, name, refused)
     try:
         yield
     finally:

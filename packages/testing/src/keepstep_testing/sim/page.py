@@ -14,6 +14,9 @@ from keepstep_testing.sim.faults.plan import OF_WORKLOAD
 from keepstep_testing.sim.lanes import LANES, TWINS_DIFFER
 from keepstep_testing.sim.oracle.oracle import AT_ATTEMPTS, BETWEEN_RUNS
 from keepstep_testing.sim.oracle.rules import RULES
+from keepstep_testing.sim.scenario import CHAOS
+from keepstep_testing.sim.schedule import PATIENCE_MS
+from keepstep_testing.sim.stage import LONG_WAIT_MS
 
 FIRST, SECOND = LANES
 
@@ -39,19 +42,34 @@ without faults and preemptions; of {FOCUSED_EVERY} seeds one looks closely at on
 | `c1`, `c2` | clients: create, send events, cancel, terminate, pause, resume, restart, retry, read | each command, and its transactions |
 | wake-ups, hints, ticks | messages that the world owns | their arrival |
 | the clock | true time, which is the database's; each process sees its own | it can be chosen while work is runnable |
-| the operator | starts what crashed or drained, with this version of the code or another | – |
+| the operator | starts what crashed or drained, with this version of the code or another; in the end resumes what is paused and sends what is waited for | – |
 
 Strategies: {", ".join(f"`{name}`" for name in PORTFOLIO)}; `straight` has no preemption.
 
 ## Lanes
 
-The database of the lane `{FIRST}` is SQLite in memory with the engine's own statements. In the lane `{SECOND}`, `make sim
+The database of the lane `{FIRST}` is SQLite in memory with the engine's own statements; as each transaction takes the
+write lock first, all processes speak through one connection, in turn, and statements are compiled once. In the lane `{SECOND}`, `make sim
 FLAGS="--lane {SECOND}"`, keepstep's tables are dicts, and each statement is answered by a few lines that say what it
 promises, written apart from its SQL; the tables of the user's transactions stay in SQLite, and commit with them. World,
 gates, faults and oracle are the same. The first {COMPARED} seeds of a campaign (`--compare N`: the first N) are played in
 both lanes, and must be told no differently: answers of clients, trace, the rows that each commit changes, the rows that
 are left. Where they differ the campaign fails with invariant {TWINS_DIFFER}, the seed, and the first choice, answer or row
 that differs: the SQL does not do what it promises, or the dicts do not. A statement without an answer fails a test.
+
+## What a schedule costs
+
+Milliseconds, most of them the engine's own, so a campaign is as fast as its schedules are short:
+
+- Most schedules are warm (`Scenario.warm`): they begin when all machines have started, without a choice at any gate.
+  The others, and whoever crashes, start under fire.
+- The chaos has {min(CHAOS)} to {max(CHAOS)} choices, and ends before that when everything has ended.
+- In the fair phase gates stand open: one runner is left, the others drain and go, and the operator sends events that
+  would be waited for for more than {LONG_WAIT_MS / 1000:g} s. It ends when everything has ended, or when nothing has
+  moved for {PATIENCE_MS // 1000} s of virtual time.
+- Names of gates, lines of the trace and digests are made only where somebody reads them.
+
+`make sim` prints schedules per second, choices and gates; a choice is what a strategy decides, a gate is where it could.
 """
 
 _FAULTS = """

@@ -189,7 +189,7 @@ class Player:
                 raise ValueError(f"no such op: {op!r}")
 
     async def _do(self, name: str, how: dict[str, Any]) -> Any:
-        options: dict[str, Any] = {"retry": RETRY, "timeout": "10 seconds"}
+        options: dict[str, Any] = {"retry": RETRY, "timeout": "2 seconds" if "hangs" in how else "10 seconds"}
         if how.get("intent"):
             options |= {"journal_intent": True, "reconcile": reconciled}
         fn: Any = act_in_thread if how.get("thread") else act

@@ -99,13 +99,13 @@ class Process:
         await asyncio.sleep(seconds)
 
     def crash(self, *, pid_dies: bool = True) -> None:
-        """Nothing of it runs any more: no task, no ``finally``; its transaction is rolled back."""
+        """Nothing of it runs any more: no task, no ``finally``."""
         self.leave(pid_dies=pid_dies)
-        self.store.cut()
 
     def leave(self, *, pid_dies: bool = True) -> None:
-        """It has ended, or crashed."""
+        """It has ended, or crashed; what it had not committed is rolled back."""
         self.alive = False
+        self.store.cut()
         self.loop.stopped = True
         self.on_hint = None
         self.world.crashed(self, pid_dies=pid_dies)

@@ -138,7 +138,9 @@ def of_json(text: str) -> Scenario:
 
 # --- drawing
 
-CHAOS = (30, 60, 90, 150)
+_INSTANCES = (*[1] * 9, *[2] * 4, 3, 3, 6)
+CHAOS = (40, 80, 120, 200)
+"""How many choices the chaos has at most."""
 EVENT_TYPES = ("go", "word")
 
 
@@ -151,7 +153,7 @@ def drawn(seed: int, draws: Draws | None = None, *, calm: bool = False) -> Scena
         calm: without faults and preemptions.
     """
     draw = draws or Seeded(seed, calm=calm)
-    ids = [f"i{n}" for n in range(1, draw.pick((1, 1, 1, 2, 2, 3, 6)) + 1)]
+    ids = [f"i{n}" for n in range(1, draw.pick(_INSTANCES) + 1)]
     if calm:
         return Scenario(
             seed, (Machine(),), _clients(draw, ids, calm=True), strategy="straight", calm=True, warm=True
@@ -179,7 +181,7 @@ def _machines(draw: Draws) -> tuple[Machine, ...]:
             cache=draw.pick((0, 1, 100, 100)),
             concurrency=draw.pick((1, 100, 100)),
         )
-        for number in range(draw.pick((1, 2, 2, 3)))
+        for number in range(draw.pick((1, 2, 2, 2, 3)))
     )
 
 
@@ -202,7 +204,7 @@ def _clients(draw: Draws, ids: Sequence[str], *, calm: bool) -> tuple[tuple[Comm
         via = draw.pick(("client", "r1"))
         first.append(Command(draw.pick((0, 0, 400, 2_500)), "create", each, [_program(draw)], via))
     verbs = ("event",) if calm or with_events else _VERBS
-    second = [_command(draw, draw.pick(ids), verbs) for _ in range(draw.integer(0, 5))]
+    second = [_command(draw, draw.pick(ids), verbs) for _ in range(draw.integer(0, 4))]
     if not calm and draw.integer(1, 6) == 1:
         first.append(Command(draw.pick((0, 800)), "create", draw.pick(ids), [_program(draw)]))
     return (tuple(first), tuple(second))
@@ -229,9 +231,7 @@ def _command(draw: Draws, instance: str, verbs: Sequence[str]) -> Command:
     if verb == "event":
         number = draw.integer(1, 3)
         args = [draw.pick(EVENT_TYPES), number, draw.pick((None, None, f"e{number}"))]
-    return Command(
-        draw.pick((0, 0, 300, 1_000, 4_000, 9_000)), verb, instance, args, draw.pick(("client", "r1"))
-    )
+    return Command(draw.pick((0, 0, 0, 300, 1_000, 3_000)), verb, instance, args, draw.pick(("client", "r1")))
 
 
 def _program(draw: Draws) -> list[Any]:
@@ -285,7 +285,7 @@ def _how(draw: Draws, *, never: bool = False) -> dict[str, Any]:
         case 1:
             how["fails"] = draw.integer(1, 4)
         case 2:
-            how["takes"] = draw.pick((200, 2_000, 7_000))
+            how["takes"] = draw.pick((200, 1_000, 2_000, 7_000))
         case 3:
             how["thread"] = True
         case 4:

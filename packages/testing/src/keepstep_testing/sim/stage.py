@@ -21,6 +21,10 @@ from keepstep_testing.sim.scenario import Command, Machine
 from keepstep_testing.sim.world import World
 
 TICK_EVERY_S = 1.0
+LONG_WAIT_MS = 3_000
+"""The operator waits no longer for a wait to end by itself."""
+POLL = "5 seconds"
+"""How often a runner looks when nothing tells it to."""
 
 
 @dataclass(slots=True)
@@ -140,7 +144,7 @@ class Stage:
         self.crash(process, back_after=0.2)
 
     def make_fair(self) -> None:
-        """The chaos is over: one runner with the right code serves, the others leave, what was paused is resumed."""
+        """The chaos is over: one runner with the right code serves, the others leave, an operator helps what stands still."""
         self.fair = True
         able = self._able() or [self.start("rfair", Machine(host="host-4"))]
         kept = able[self._seed % len(able)]
@@ -148,7 +152,7 @@ class Stage:
             if process is not kept:
                 self._retire(process)
         operator = self.world.process("operator", "host-9")
-        operator.spawn(self._resume_what_is_paused(operator), "operator")
+        operator.spawn(self._help_along(operator), "operator")
 
     def _able(self) -> list[Process]:
         """Who may be left alone: a runner, unless there never was one; ticks alone do not count takeovers (B7)."""
@@ -156,14 +160,29 @@ class Stage:
         able = [each for each in self.servers() if self.machines[each.name].kind in kinds]
         return [each for each in able if each.code != "without" and not each.draining]
 
-    async def _resume_what_is_paused(self, operator: Process) -> None:
-        app: Any = None
+    async def _help_along(self, operator: Process) -> None:
+        """Resume what is paused, and send what is waited for for long: time in which nothing happens costs most."""
         while True:
-            for run in self.oracle.ghost.live():
-                if run.status == "paused" or run.pause_requested:
-                    app = app or App(operator.surroundings, dispatcher=None, **CODES["current"])
-                    await app.sim.workflows.play.instance(run.instance_id).resume()
-            await asyncio.sleep(20)
+            commands = [each for run in self.oracle.ghost.live() for each in self._missing(run)]
+            for command in commands:
+                operator.app = operator.app or App(operator.surroundings, dispatcher=None, **CODES["current"])
+                await self._operate(operator.app, self._begun(command))
+            await asyncio.sleep(1 if commands else 20)
+
+    def _missing(self, run: Any) -> list[Command]:
+        """What a run lacks that only somebody outside can give it."""
+        if run.status == "paused" or run.pause_requested:
+            return [Command(0, "resume", run.instance_id)]
+        late = self.world.clock.now_ms() + LONG_WAIT_MS
+        waits = [
+            row.event_type
+            for row in self.oracle.ghost.steps[run.id].values()
+            if row.seq is None
+            and row.event_type is not None
+            and row.status == "waiting"
+            and row.due_at > late
+        ]
+        return [Command(0, "event", run.instance_id, [kind, 0, None]) for kind in waits]
 
     def stop_all(self) -> None:
         """Everybody drains and goes."""
@@ -198,7 +217,10 @@ class Stage:
             drain="3 seconds",
         )
         app: Any = App(
-            process.surroundings, dispatcher=SimDispatcher(process), runner=options, **CODES[process.code]
+            process.surroundings,
+            dispatcher=SimDispatcher(process, POLL, POLL),
+            runner=options,
+            **CODES[process.code],
         )
         while True:
             try:
@@ -250,8 +272,7 @@ class Stage:
                 await asyncio.sleep(command.after_ms / 1000)
             await process.gate("client", command.verb)
             done: asyncio.Future[None] = process.loop.create_future()
-            operation = Operation(command, self.oracle.ghost.seen)
-            self.operations.append(operation)
+            operation = self._begun(command)
             other = next(
                 (each for each in self.servers() if each.name == command.via and each.app is not None), None
             )
@@ -264,6 +285,11 @@ class Stage:
                 task.add_done_callback(lambda _, done=done: done.done() or done.set_result(None))
                 await done
         del self._asking[process]
+
+    def _begun(self, command: Command) -> Operation:
+        operation = Operation(command, self.oracle.ghost.seen)
+        self.operations.append(operation)
+        return operation
 
     async def _operate(self, app: Any, operation: Operation) -> None:
         try:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from keepstep.store.api import Mode, Store
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from keepstep_testing.sim.process import Process
 
 T = TypeVar("T")
+
+_UNDER_WAY: ContextVar[Transaction | None] = ContextVar("keepstep_sim_transaction")
 
 BUSY_TIMEOUT_MS = 2_000
 
@@ -50,7 +52,6 @@ class Passage:
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._under_way: dict[asyncio.Task[Any] | None, Transaction] = {}
 
     @contextmanager
     def transaction(self, label: str, mode: Mode) -> Generator[None, None, None]:
@@ -58,9 +59,8 @@ class Passage:
         process = self._process
         transaction = Transaction(process, label, mode)
         transaction.boundaries, process.planned = process.planned, ()
-        task = asyncio.current_task()
-        outer = self._under_way.get(task)
-        self._under_way[task] = transaction
+        outer = _UNDER_WAY.get(None)
+        _UNDER_WAY.set(transaction)
         try:
             yield
         except GeneratorExit:
@@ -70,23 +70,20 @@ class Passage:
             raise
         finally:
             process.world.unlocked(process)
-            if outer is None:
-                self._under_way.pop(task, None)
-            else:
-                self._under_way[task] = outer
+            _UNDER_WAY.set(outer)
 
     async def gate(self, label: str, point: GatePoint) -> None:
         """Stop where the world wants it; see :data:`keepstep.store.sqlite.Gate`."""
         process = self._process
         world = process.world
-        transaction = self._under_way[asyncio.current_task()]
-        reads = transaction.mode == "read"
+        transaction = _UNDER_WAY.get()
+        assert transaction is not None
         if point == "begin":
-            if not reads or world.locked_by(process):
+            if transaction.mode != "read" or world.locked_by(process):
                 await process.gate(f"{label}:begin")
             world.lock(process)
         elif point == "commit":
-            if not reads and world.stops_at_commit(process, label):
+            if transaction.mode != "read" and world.stops_at_commit(process, label):
                 await process.gate(f"{label}:commit")
         else:
             world.unlocked(process)

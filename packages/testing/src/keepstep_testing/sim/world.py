@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 FIRST_PID = 100
-PASSED_MAX = 2_000
+PASSED_MAX = 1_000
 """Gates that stand open until time moves; then they close, so that a process which goes round in circles is noticed."""
 _HINTING = frozenset({"run", "event", "hook"})
 
@@ -167,7 +167,8 @@ class World:
 
     def note(self, process: Process, text: str) -> None:
         """Something that a process said to its loop."""
-        self.trace.add(self.clock.us, process.name, "says", text)
+        if self.trace.listens:
+            self.trace.add(self.clock.us, process.name, "says", text)
 
     # --- the database's side
 

@@ -77,6 +77,7 @@ class Ghost:
         planned: which claim a boundary was planned under, by the boundary's identity.
         attempts: attempts begun, by run and key.
         seen: commits so far.
+        moved_at_ms: when a commit last changed anything but leases.
         early_ms: how early a machine may be whose clock runs faster than clocks do.
         stands: how each instance stood, commit by commit.
         excused: things that faults made legitimate, by name.
@@ -107,6 +108,7 @@ class Ghost:
         self.ended_at_ms: dict[int, int] = {}
         self.number = 0
         self.seen = 0
+        self.moved_at_ms = 0
         self.excused: set[str] = set()
         self.early_ms = 0
 
@@ -142,6 +144,8 @@ class Ghost:
         """Take in what a commit changed. Rules have looked at it before, with the rows as they were."""
         self.seen += 1
         self.commits_by_label[commit.label] += 1
+        if any(each.table != "runner" for each in commit.changes):
+            self.moved_at_ms = commit.now_ms
         for table, old, new in commit.changes:
             getattr(self, f"_take_{table}")(old, new, commit)
 

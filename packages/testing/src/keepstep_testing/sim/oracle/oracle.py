@@ -64,6 +64,7 @@ class Oracle:
         self.ghost = Ghost()
         self.violation: rules.Violation | None = None
         self.sometimes: Counter[str] = Counter()
+        self._in_hands: dict[Process, list[int]] = {}
         world.watchers.append(self)
 
     def install(self) -> None:
@@ -91,7 +92,9 @@ class Oracle:
         self.ghost.take(commit)
 
     def crashed(self, process: Process) -> None:
-        """A process is gone: nothing is remembered of what it planned."""
+        """A process is gone, and what it held and executed with it."""
+        for execution in self._in_hands.pop(process, ()):
+            self.ghost.held.pop(execution, None)
 
     def probed(self, label: str, facts: dict[str, Any]) -> None:
         """The engine passed a probe."""
@@ -110,6 +113,7 @@ class Oracle:
         for runner in ghost.held_by(process):
             number = max(number, ghost.claimed.get((execution.run.id, execution.fence, runner), 0))
         ghost.held[id(execution)] = (execution, number)
+        self._in_hands.setdefault(process, []).append(id(execution))
 
     def _on_planned(self, execution: Any, boundary: Any) -> None:
         held = self.ghost.held.get(id(execution))

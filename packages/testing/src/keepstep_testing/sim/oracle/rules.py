@@ -68,11 +68,13 @@ def on_commit(commit: Commit, ghost: Ghost) -> None:
     Raises:
         Violation: the first that does not.
     """
-    touched = commit.tables
-    for each in _SAFETY:
-        if touched & each.tables:
-            for offence in each.check(ghost, commit):
-                raise Violation(each.number, offence)
+    touched = frozenset(commit.of)
+    concerned = _CONCERNED.get(touched)
+    if concerned is None:
+        concerned = _CONCERNED[touched] = [each for each in _SAFETY if touched & each.tables]
+    for each in concerned:
+        for offence in each.check(ghost, commit):
+            raise Violation(each.number, offence)
 
 
 def at(kind: Kind, ghost: Ghost, world: Any) -> None:
@@ -88,6 +90,8 @@ def at(kind: Kind, ghost: Ghost, world: Any) -> None:
 
 
 _SAFETY: list[Rule] = []
+_CONCERNED: dict[frozenset[str], list[Rule]] = {}
+"""By the tables that a commit changed."""
 
 
 def sealed() -> None:
