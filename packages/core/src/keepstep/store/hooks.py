@@ -177,9 +177,7 @@ TRY_AGAIN = Statement(
     "try hook again",
 )
 RENEW = Statement(
-    hook.update()
-    .where(*_under_way)
-    .values(run_at=bindparam("lease_until", type_=BigInteger())),
+    hook.update().where(*_under_way).values(run_at=bindparam("lease_until", type_=BigInteger())),
     "renew hooks",
     ("lease_until", "row", "of_fence"),
 )
