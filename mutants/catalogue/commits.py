@@ -158,13 +158,15 @@ COMMITS = (
         "batch-not-atomic",
         "create_batch() writes item by item, so that a trouble in between leaves a part of it",
         "E2 B1",
-        "11 33",
+        "E2",
         (
-            "engine/engine.py",
-            'kept = await self.run("create", lambda: insert_creations(self.store.dialect, creations))',
-            """kept = frozenset()
-        for each in creations:
-            kept |= await self.run("create", lambda each=each: insert_creations(self.store.dialect, [each]))""",
+            "client/ports.py",
+            """        done = await engine.run("create", lambda: verb.script(engine.store.dialect))
+""",
+            """        from dataclasses import replace
+        for item in verb.items:
+            done = await engine.run("create", lambda one=replace(verb, items=[item]): one.script(engine.store.dialect))
+""",
         ),
     ),
 )

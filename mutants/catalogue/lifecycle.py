@@ -123,4 +123,22 @@ LIFECYCLE = (
 """,
         ),
     ),
+    mutant(
+        "news-wait-for-the-next-result",
+        "what others asked for while a boundary was on its way is heard of only after the next step",
+        "E3 E5",
+        "34c E3c",
+        ("engine/advancer.py", "if execution.inbox or execution.steered:", "if execution.inbox:"),
+    ),
+    mutant(
+        "schema-not-checked",
+        "a process whose code needs a newer schema starts before it is migrated",
+        "B1",
+        "46",
+        (
+            "store/migrations/__init__.py",
+            "if revision != line.head:",
+            "if revision is None or revision > line.head:",
+        ),
+    ),
 )

@@ -67,4 +67,48 @@ REPLAY = (
             "if ticking is None:",
         ),
     ),
+    mutant(
+        "contradiction-goes-unnoticed",
+        "a step is taken for another one's record when code and records part",
+        "E10",
+        "E10",
+        (
+            "loop/drift.py",
+            "return None if rival is None else self._differs(record, rival, record.seq or 0)",
+            "return None",
+        ),
+    ),
+    mutant(
+        "contradiction-fails-the-run",
+        "a run whose code contradicts its records ends, and no other code can go on with it",
+        "E10",
+        "E10 38",
+        (
+            "kernel/boundary.py",
+            "return Park(now + CONTRADICTION_LOOK_MS, error_text(_contradiction(outcome)))",
+            "return Finish(_require(run, Trigger.FAIL), None, error_text(_contradiction(outcome)))",
+        ),
+    ),
+    mutant(
+        "replay-writes-again",
+        "a replay notes the lines of the log once more, with numbers of their own",
+        "A2",
+        "14",
+        (
+            "loop/journal.py",
+            "self.log_number, level, message, data, loop.now_ms, loop.replaying",
+            "self.log_number, level, message, data, loop.now_ms, False",
+        ),
+    ),
+    mutant(
+        "cancel-forgotten-by-replay",
+        "a replay passes over the cancellation that the body had received",
+        "A2 E5",
+        "44 15",
+        (
+            "loop/journal.py",
+            "        if record.key == CANCEL_KEY:\n            self.cancel_reason",
+            "        if record.key == CANCEL_KEY and self._loop.replaying:\n            return\n        if record.key == CANCEL_KEY:\n            self.cancel_reason",
+        ),
+    ),
 )

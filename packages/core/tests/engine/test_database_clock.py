@@ -58,3 +58,26 @@ def test_between_answers_it_runs_a_little_slower_than_the_machine():
     clock.observe(10_000, clock.monotonic())
     machine.seconds += 10
     assert clock.now_ms() == 19_995
+
+
+def test_what_the_database_found_past_is_past():
+    """A machine that slept believes an earlier time; what the database says is due is due, and no more than that."""
+    machine = Machine(10_000)
+    clock = DatabaseClock(machine)
+    clock.observe(machine.now_ms(), clock.monotonic())
+    known = clock.now_ms()
+    clock.passed(known + 5_000)
+    assert clock.now_ms() == known + 5_000
+    clock.passed(known + 1_000)
+    assert clock.now_ms() == known + 5_000
+
+
+def test_an_answer_that_was_overtaken_does_not_set_the_estimate_back():
+    """Asked first and answered last: it says nothing of the estimate that a later question's answer gave."""
+    machine = Machine(10_000)
+    clock = DatabaseClock(machine)
+    asked_at = clock.monotonic()
+    machine.seconds += 3
+    clock.observe(13_000, clock.monotonic())
+    clock.observe(10_000, asked_at)
+    assert clock.now_ms() == 13_000

@@ -66,6 +66,7 @@ class Optimist:
         ticking: _Ticking | None = None
         try:
             while True:
+                self._clock.passed(due.task.run_at or 0)  # else what is due would be parked again and again
                 if ticking is None or not ticking.goes_on_from(due):
                     ticking = await self._load(due, ticking)
                 if not await ticking.tick():

@@ -6,6 +6,7 @@ of the system clock and of process identity; no other file of the core may read 
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import socket
@@ -127,9 +128,17 @@ class DatabaseClock:
             self._base_ms = db_now_ms
             self._at = self._monotonic()
 
+    def passed(self, instant_ms: int) -> None:
+        """The database has found this instant (ms) to be past: the estimate is no earlier."""
+        if instant_ms > self.now_ms():
+            self._base_ms = instant_ms
+            self._at = self._monotonic()
+
     def now_ms(self) -> int:
         """The estimate, in milliseconds UTC."""
         return self._base_ms + int((self._monotonic() - self._at) * _CAUTIOUS_MS)
 
     def _at_ms(self, monotonic: float) -> int:
-        return self._base_ms + int((monotonic - self._at) * _CAUTIOUS_MS)
+        since = monotonic - self._at
+        pace = _CAUTIOUS_MS if since >= 0 else 2_000 - _CAUTIOUS_MS  # an instant before was no later than this
+        return self._base_ms + math.floor(since * pace)

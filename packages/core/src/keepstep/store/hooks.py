@@ -133,9 +133,11 @@ FIRST_DUE: Mapping[DialectName, Statement] = {
 """When the first row of each hook is due: one look into the index a hook."""
 
 _mine = (hook.c.id == bindparam("row"), hook.c.fence == bindparam("of_fence"))
+_under_way = (*_mine, hook.c.status == DELIVERING)
+"""An outcome is written once, also when the answer of the first writing was lost and it is written again."""
 FINISH = Statement(
     hook.update()
-    .where(*_mine)
+    .where(*_under_way)
     .values(
         status=bindparam("to_status"),
         run_at=null(),
@@ -166,7 +168,7 @@ def _pending_again(due: ColumnElement[Any], at: ColumnElement[Any]) -> dict[str,
 _at = bindparam("ended_at", type_=BigInteger())
 TRY_AGAIN = Statement(
     hook.update()
-    .where(*_mine)
+    .where(*_under_way)
     .values(
         attempt=hook.c.attempt - bindparam("uncounted"),
         error=func.coalesce(bindparam("to_error", type_=hook.c.error.type), hook.c.error),
@@ -175,9 +177,7 @@ TRY_AGAIN = Statement(
     "try hook again",
 )
 RENEW = Statement(
-    hook.update()
-    .where(*_mine, hook.c.status == DELIVERING)
-    .values(run_at=bindparam("lease_until", type_=BigInteger())),
+    hook.update().where(*_under_way).values(run_at=bindparam("lease_until", type_=BigInteger())),
     "renew hooks",
     ("lease_until", "row", "of_fence"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 from keepstep_testing.sim.database import Database
@@ -13,7 +14,8 @@ from keepstep_testing.sim.faults.plan import OF_WORKLOAD
 from keepstep_testing.sim.focus import focused
 from keepstep_testing.sim.lanes import LANES, play_in_both, twin_of
 from keepstep_testing.sim.oracle.rows import MOVES
-from keepstep_testing.sim.scenario import drawn
+from keepstep_testing.sim.oracle.rules import Violation
+from keepstep_testing.sim.scenario import Scenario, drawn
 from keepstep_testing.sim.schedule import Result, play
 
 TWICE = 20
@@ -26,6 +28,11 @@ FOCUSED_EVERY = 2
 """Each so many-th seed looks closely at one kind of trouble."""
 ENOUGH = 2_000
 """A campaign of so many schedules in which a kind of fault never struck has failed."""
+
+
+def with_cache(scenario: Scenario, bodies: int) -> Scenario:
+    """The same scenario on machines that keep so many suspended bodies."""
+    return replace(scenario, machines=tuple(replace(each, cache=bodies) for each in scenario.machines))
 
 
 class Campaign:
@@ -87,6 +94,8 @@ class Campaign:
             result = play(scenario, self.database, digested=twice)
         if twice and play(scenario, self.database).digest != result.digest:
             self.unequal.append(seed)
+        if scenario.calm and play(with_cache(scenario, 0), self.database).history != result.history:
+            result.violation = Violation("A6", "without a cache the same seed leaves another history behind")
         self.last = result
         self.played += 1
         self.picks += result.picks

@@ -44,6 +44,8 @@ RECORDS: dict[str, Any] = {
 }
 """The watched tables, without their prefix, and what their rows are."""
 
+Rows = dict[str, list[tuple[Any, ...]]]
+"""All rows of all tables, by name."""
 _NUMBERS = itertools.count(1)
 
 
@@ -76,6 +78,7 @@ class Database:
                 f" AND name <> '{tables.migration.name}' ORDER BY name"
             )
         ]
+        self._torn = False
         self.user_engine: Engine | None = None
 
     def store(self, process: Process) -> ProcessStore:
@@ -93,6 +96,8 @@ class Database:
     def reset(self) -> None:
         """Empty: what the last schedule left goes."""
         self.cut()
+        if self._torn:
+            self.set_revision(CORE.head)
         sqlite = self._line.sqlite
         sqlite.execute("BEGIN")
         for name in self._tables:
@@ -110,13 +115,34 @@ class Database:
         """What a query finds, beside all processes; raises what SQLite raises while one of them is writing."""
         return Connection(self._line).execute(sql).fetchall()
 
+    def restore(self, kept: Rows) -> None:
+        """Be as it was: what was committed since is lost, and told to nobody. No transaction may be under way.
+
+        Args:
+            kept: what :meth:`contents` gave.
+        """
+        sqlite = self._line.sqlite
+        sqlite.execute("BEGIN")
+        for name, rows in kept.items():
+            sqlite.execute(f'DELETE FROM "{name}"')
+            for row in rows:
+                places = ", ".join("?" * len(row))
+                sqlite.execute(f'INSERT INTO "{name}" VALUES ({places})', row)
+        sqlite.execute("COMMIT")
+        self._line.forget()
+
+    def set_revision(self, revision: str) -> None:
+        """Say which version the schema has: whoever starts now reads that."""
+        self._torn = revision != CORE.head
+        self._line.sqlite.execute(f'UPDATE "{tables.migration.name}" SET revision = ?', (revision,))
+
     def end_lease(self, runner_id: int, at_ms: int) -> None:
         """Let a runner's lease have ended, as if its time had passed."""
         ended = tables.runner.update().values(locked_until=at_ms).where(tables.runner.c.id == runner_id)
         text = ended.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
         Connection(self._line).execute(str(text))
 
-    def contents(self) -> dict[str, list[tuple[Any, ...]]]:
+    def contents(self) -> Rows:
         """All rows of all tables, the user's too, in an order of their own."""
         return {name: self.rows(f'SELECT * FROM "{name}" ORDER BY 1, 2') for name in self._tables}
 

@@ -6,7 +6,7 @@ place of the engine, and has them meet often.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from keepstep_testing.sim.chooser import PORTFOLIO
@@ -15,6 +15,9 @@ from keepstep_testing.sim.scenario import CHAOS, Command, Draws, Machine, Scenar
 
 Does = tuple[str, list[Any]]
 """A verb of the client and its arguments."""
+
+Fleet = tuple[str, ...]
+"""Kinds of machines."""
 
 Focus = Callable[[Draws], tuple[list[Any], list[Command], Sequence[str]]]
 """From draws to a program, what the second client does, and the faults that belong to it."""
@@ -39,13 +42,14 @@ def focused(seed: int) -> Scenario:
         seed: of its run and of the draws.
     """
     draw = Seeded(seed)
-    program, second, kinds = draw.pick(FOCUSES)(draw)
+    focus = draw.pick(FOCUSES)
+    program, second, kinds = focus(draw)
     first = [Command(0, "create", "i1", [program], draw.pick(("client", "r1")))]
     if draw.integer(1, 3) == 1:
         first.append(Command(0, "create", "i2", [program], draw.pick(("client", "r1"))))
     return Scenario(
         seed,
-        _machines(draw),
+        _machines(draw, FLEETS.get(focus, ANY_FLEET), DRIFTS.get(focus, (0,))),
         (tuple(first), tuple(second)),
         tuple(_fault(draw, draw.pick(kinds)) for _ in range(draw.pick((0, 1, 1, 2, 3)))),
         draw.pick(PORTFOLIO),
@@ -54,18 +58,16 @@ def focused(seed: int) -> Scenario:
     )
 
 
-def _machines(draw: Draws) -> tuple[Machine, ...]:
-    kinds = draw.pick(
-        (("runner",), *[("runner", "runner")] * 2, ("runner", "runner", "runner"), ("runner", "ticker"))
-    )
+def _machines(draw: Draws, fleets: Sequence[Fleet], drifts: Sequence[int]) -> tuple[Machine, ...]:
     return tuple(
         Machine(
             kind=kind,
             host=f"host-{draw.integer(1, 2)}",
+            drift_ppm=draw.pick(drifts),
             cache=draw.pick((0, 100)),
             concurrency=draw.pick((1, 100)),
         )
-        for kind in kinds
+        for kind in draw.pick(fleets)
     )
 
 
@@ -118,12 +120,10 @@ def failures(draw: Draws) -> tuple[list[Any], list[Command], Sequence[str]]:
 
 def pauses(draw: Draws) -> tuple[list[Any], list[Command], Sequence[str]]:
     """Pause, resume, cancel and terminate beside steps and timers (E3 to E5, E7)."""
+    chain = [["do", f"s{number}", {"takes": draw.pick((0, 200, 700))}] for number in range(6, 10)]
+    beside = draw.pick(([["sleep", "s3", draw.pick((10, 1_000, 3_000))]], chain, chain))
     program: list[Any] = [
-        [
-            "gather",
-            [["do", "s1", {"takes": 200}], ["do", "s2", {}]],
-            [["sleep", "s3", draw.pick((10, 1_000, 3_000))]],
-        ],
+        ["gather", [["do", "s1", {"takes": draw.pick((200, 4_000, 7_000))}], ["do", "s2", {}]], beside],
         _wait(draw, "s4"),
         ["do", "s5", {"takes": draw.pick((200, 2_000))}],
     ]
@@ -133,7 +133,9 @@ def pauses(draw: Draws) -> tuple[list[Any], list[Command], Sequence[str]]:
         ("terminate", []),
         _event(draw),
     ]
-    return program, _client(draw, draw.integer(2, 7), lambda: draw.pick(verbs)), (*DELAYS, *CRASHES, "drain")
+    first = Command(draw.pick((200, 500, 1_500, 3_000)), draw.pick(("pause", "pause", "cancel")), "i1")
+    second = [first, *_client(draw, draw.integer(1, 6), lambda: draw.pick(verbs))]
+    return program, second, (*DELAYS, *CRASHES, "drain")
 
 
 def lives(draw: Draws) -> tuple[list[Any], list[Command], Sequence[str]]:
@@ -181,5 +183,140 @@ def answers(draw: Draws) -> tuple[list[Any], list[Command], Sequence[str]]:
     return program, _client(draw, draw.integer(2, 5), lambda: draw.pick(verbs)), ANSWERS
 
 
-FOCUSES: Sequence[Focus] = (wakes, failures, pauses, lives, deaths, answers)
+def ticks(draw: Draws) -> tuple[list[Any], list[Command], Sequence[str]]:
+    """Serverless hosts tick the same runs, beside one another and beside a runner (B9)."""
+    op: Callable[[str], list[Any]] = lambda name: draw.pick(  # noqa: E731  # one expression, used below
+        (
+            *[["do", name, {"takes": draw.pick((0, 200, 700, 2_000))}]] * 4,
+            ["do", name, {"intent": True}],
+            ["own", name],
+            _wait(draw, name),
+        )
+    )
+    program = [op(f"s{number}") for number in range(1, 6)]
+    return program, _client(draw, draw.integer(0, 2), lambda: _event(draw)), TICKS
+
+
+def doubts(draw: Draws) -> tuple[list[Any], list[Command], Sequence[str]]:
+    """Transactions of the user's own, hooks and batches, whose answers are lost (C5, C8, E2, F1)."""
+    op: Callable[[str], list[Any]] = lambda name: draw.pick(  # noqa: E731  # one expression, used below
+        (["own", name], ["own", name], ["hook", name], ["sleep", name, 10], _wait(draw, name))
+    )
+    batch: Does = ("batch", [[f"b{number}" for number in range(1, draw.integer(2, 4))], [["do", "s1", {}]]])
+    program = [op("s1"), op("s2"), op("s3"), op("s4")]
+    second = _client(draw, draw.integer(0, 4), lambda: _event(draw))
+    second.insert(draw.integer(0, len(second)), Command(draw.pick(SOON), *_at(batch)))
+    return (
+        program,
+        second,
+        ("user's answer lost", "user's answer lost", "hook unanswered", "slow hook", *ANSWERS),
+    )
+
+
+def clocks(draw: Draws) -> tuple[list[Any], list[Command], Sequence[str]]:
+    """Clocks run at speeds of their own and are set, while runs go from hand to hand (A3, B5, D2, D3)."""
+    program: list[Any] = [
+        ["do", "s1", {}],
+        ["sleep", "s2", draw.pick((10, 1_000))],
+        _wait(draw, "s3"),
+        ["do", "s4", {"fails": draw.pick((0, 1))}],
+        _wait(draw, "s5"),
+        ["sleep", "s6", 1_000],
+    ]
+    verbs: list[Does] = [_event(draw), _event(draw), ("pause", []), ("resume", []), ("resume", [])]
+    kinds = (
+        "database clock set back",
+        "database clock set back",
+        "database clock set",
+        "clock set",
+        *CRASHES,
+    )
+    return program, _client(draw, draw.integer(1, 5), lambda: draw.pick(verbs)), kinds
+
+
+def tosses(draw: Draws) -> tuple[list[Any], list[Command], Sequence[str]]:
+    """Bodies that are not deterministic, replayed (E10)."""
+    program: list[Any] = [
+        ["coin", "s1"],
+        _wait(draw, "s2"),
+        ["coin", "s3"],
+        ["do", "s4", {}],
+        ["sleep", "s5", 10],
+    ]
+    verbs: list[Does] = [_event(draw), _event(draw), ("pause", []), ("resume", []), ("cancel", [])]
+    return program, _client(draw, draw.integer(0, 4), lambda: draw.pick(verbs)), (*CRASHES, "drain", *DELAYS)
+
+
+def upheavals(draw: Draws) -> tuple[list[Any], list[Command], Sequence[str]]:
+    """Whole fleets and databases are struck: commits lost, migrations torn, code exchanged, timers that stand still."""
+    program: list[Any] = [
+        ["do", "s1", {}],
+        ["own", "s2"],
+        _wait(draw, "s3"),
+        ["hook", "s4"],
+        ["sleep", "s5", 1_000],
+    ]
+    verbs: list[Does] = [
+        _event(draw),
+        _event(draw),
+        ("cancel", []),
+        ("restart", []),
+        ("pause", []),
+        ("resume", []),
+    ]
+    return program, _client(draw, draw.integer(1, 5), lambda: draw.pick(verbs)), UPHEAVALS
+
+
+TICKS = (
+    *("slow commit, applied early",) * 6,
+    *("stall, long",) * 2,
+    "tick lost",
+    "tick doubled",
+    "tick late",
+    "tick cut off",
+    "partition",
+    "answer lost",
+    "slow read",
+)
+UPHEAVALS = (
+    "power failure",
+    "power failure",
+    "torn migration",
+    "crash of all",
+    "all but one",
+    "flood of runners",
+    "crash and new code",
+    "crash and other code",
+    "crash and same pid",
+    "dispatcher pause",
+    "pool used up",
+    "partition, one way",
+    "drain",
+)
+FOCUSES: Sequence[Focus] = (
+    wakes,
+    failures,
+    pauses,
+    lives,
+    deaths,
+    answers,
+    ticks,
+    doubts,
+    clocks,
+    tosses,
+    upheavals,
+)
 """What is looked at closely."""
+ANY_FLEET: Sequence[Fleet] = (
+    ("runner",),
+    ("runner", "runner"),
+    ("runner", "runner", "runner"),
+    ("runner", "ticker"),
+)
+FLEETS: Mapping[Focus, Sequence[Fleet]] = {
+    ticks: (("ticker", "ticker"), ("ticker", "ticker", "ticker"), ("runner", "ticker", "ticker")),
+    clocks: (("runner", "runner"), ("runner", "runner", "runner"), ("ticker", "ticker")),
+}
+"""Machines of those for which not any will do."""
+DRIFTS: Mapping[Focus, Sequence[int]] = {clocks: (0, 400, 20_000, -20_000)}
+"""Likewise the speeds of their clocks."""

@@ -2,7 +2,8 @@
 
 Ops, each a list: ``["do", name, how]`` · ``["sleep", name, ms]`` · ``["wait", name, type, ms or None]`` ·
 ``["gather", [ops], …]`` · ``["try", op]`` · ``["race", [ops], …]`` · ``["own", name]`` (a transaction of the user's) ·
-``["hook", name]`` (an outbox row with the boundary) · ``["log", text]`` · ``["again", ops]`` (continue as new).
+``["hook", name]`` (an outbox row with the boundary) · ``["log", text]`` · ``["coin", name]`` (a step or a sleep: each
+replay tosses anew) · ``["again", ops]`` (continue as new).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from keepstep import (
+    App,
     EventTimeoutError,
     Fragment,
     HookContext,
@@ -27,12 +29,16 @@ from keepstep import (
     WorkflowStep,
     workflow,
 )
+from keepstep.authoring.definition import WorkflowDefinition
+from keepstep_testing.sim.coins import COINS
 from keepstep_testing.sim.process import PROCESS
 
 USER_TABLE = "CREATE TABLE sim_row (instance TEXT NOT NULL, run INTEGER NOT NULL, step TEXT NOT NULL)"
 _INSERT = text("INSERT INTO sim_row (instance, run, step) VALUES (:instance, :run, :step)")
 RETRY = Retry(max_attempts=4, delay="2 seconds", backoff="constant")
 TIMEOUT_S = 20
+PLAY = "sim__play"
+"""The workflow's name, as it is stored."""
 
 
 class Effect(NamedTuple):
@@ -58,6 +64,7 @@ class Outside:
         effects: all calls, in order.
         hook_calls: deliveries begun, by the key of the step that triggered them.
         hook_trouble: so many deliveries of each hook fail.
+        lost: how many calls were made before the database lost commits; their steps may be gone.
     """
 
     def __init__(self, ghost: Any, die: Callable[[Any], None]) -> None:
@@ -66,6 +73,7 @@ class Outside:
         self.effects: list[Effect] = []
         self.hook_calls: Counter[str] = Counter()
         self.hook_trouble = 0
+        self.lost = 0
 
     def called(self, context: StepContext) -> None:
         """A step called."""
@@ -144,17 +152,19 @@ class Player:
     Args:
         notify: the hook that ``["hook", …]`` triggers.
         step: the run's steps.
+        event: what the run was created with.
     """
 
-    def __init__(self, notify: Any, step: WorkflowStep) -> None:
+    def __init__(self, notify: Any, step: WorkflowStep, event: WorkflowEvent[list[Any]]) -> None:
         self._notify = notify
         self._step = step
+        self._run = (event.instance_id, event.run_number)
 
     async def all(self, ops: list[list[Any]]) -> list[Any]:
         """Play ops in turn; what each gives."""
         return [await self.one(op) for op in ops]
 
-    async def one(self, op: list[Any]) -> Any:  # noqa: RET503  # what follows continue_as_new is never reached
+    async def one(self, op: list[Any]) -> Any:  # noqa: C901, RET503  # one case an op; what follows continue_as_new is never reached
         """Play one op."""
         step = self._step
         match op:
@@ -183,6 +193,8 @@ class Player:
             case ["log", line]:
                 step.log.info(line)
                 return None
+            case ["coin", name]:
+                return await self._coin(name)
             case ["again", ops]:
                 step.continue_as_new(ops)
             case _:
@@ -194,6 +206,13 @@ class Player:
             options |= {"journal_intent": True, "reconcile": reconciled}
         fn: Any = act_in_thread if how.get("thread") else act
         return await self._step.do(name, fn, name, how, **options)
+
+    async def _coin(self, name: str) -> Any:
+        """A step or a sleep of the same name; each replay tosses anew."""
+        if COINS.toss(*self._run, name):
+            return await self._do(name, {})
+        await self._step.sleep(name, "10ms")
+        return f"{name} done"
 
     async def _wait(self, name: str, kind: str, ms: int | None) -> Any:
         timeout = None if ms is None else f"{ms}ms"
@@ -230,7 +249,7 @@ def _fragment(*, newer: bool) -> Fragment[Any, Any]:
     async def play(event: WorkflowEvent[list[Any]], step: WorkflowStep) -> list[Any]:
         if newer:
             step.log.debug("newer")  # no record tells one version from the other
-        return await Player(notify, step).all(event.payload)
+        return await Player(notify, step, event).all(event.payload)
 
     return fragment
 
@@ -246,3 +265,12 @@ CODES: dict[str, dict[str, Any]] = {
     "without": {"workflows": {"OTHER": other}},
 }
 """Versions of the code, by name: what an app is made of."""
+
+
+def _definition(code: str) -> WorkflowDefinition[Any, Any]:
+    app: Any = App("sqlite:///never-opened.db", dispatcher=None, **CODES[code])
+    return app._engine.registry.by_name(PLAY)  # replay without an app has no public name
+
+
+DEFINITIONS = {code: _definition(code) for code in ("current", "newer")}
+"""The play as each version of the code has it."""

@@ -43,6 +43,7 @@ class Process:
         code: which version of the code it runs.
         concurrency: runs that its runner holds at most.
         draining: it was asked to stop.
+        dispatch_paused_until_us: its dispatcher stands still until then; what wakes it meanwhile is one wake.
         on_end: called when it is gone.
     """
 
@@ -55,7 +56,7 @@ class Process:
         self.pid = pid
         self.clock = ProcessClock(world.clock, skew_ms, drift_ppm)
         self.loop = SimLoop(self.clock, self._offload, lambda text: world.note(self, text))
-        self.random = random.Random(f"{world.seed}/{name}/{pid}")
+        self.random = random.Random(f"{world.seed}/{name}/{len(world.processes)}")
         self.alive = True
         self.stalled_until_us = 0
         self.on_hint: Callable[[], None] | None = None
@@ -66,6 +67,7 @@ class Process:
         self.code = "current"
         self.concurrency: int | None = None
         self.draining = False
+        self.dispatch_paused_until_us = 0
         self.on_end: list[Callable[[], Any]] = []
 
     @property

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from keepstep_testing.sim.chooser import Deviations, Recording, Replay, strategy_of
+from keepstep_testing.sim.coins import COINS
 from keepstep_testing.sim.database import Database
 from keepstep_testing.sim.faults import strikes as _  # noqa: F401
 from keepstep_testing.sim.faults.kinds import Fault
@@ -20,6 +21,7 @@ from keepstep_testing.sim.guard import no_real_world
 from keepstep_testing.sim.loop import EndlessProcessError
 from keepstep_testing.sim.oracle import rules
 from keepstep_testing.sim.oracle.conduct import Alarm
+from keepstep_testing.sim.oracle.histories import histories
 from keepstep_testing.sim.oracle.oracle import Oracle
 from keepstep_testing.sim.roles import Watcher
 from keepstep_testing.sim.scenario import Command, Machine, Scenario
@@ -52,6 +54,7 @@ class Result:
         answers: what clients asked, in order, and what came of it.
         picks: choices in all, and in the chaos.
         digest: of the trace and the database: equal for equal seeds.
+        history: what runs left behind, without what chance draws.
     """
 
     scenario: Scenario
@@ -69,6 +72,7 @@ class Result:
     picks: int = 0
     chaos_picks: int = 0
     digest: int = 0
+    history: str = ""
 
     @property
     def deviations(self) -> Deviations:
@@ -192,6 +196,7 @@ def _count(result: Result, world: World, stage: Stage) -> None:
     result.pairs, result.gates = stage.plan.pairs, world.labels
     result.transitions, result.labels = ghost.transitions, ghost.commits_by_label
     result.sometimes = stage.oracle.sometimes
+    result.history = histories(ghost)
     result.answers = [
         (each.command.verb, each.command.instance, each.outcome, repr(each.answer))
         for each in stage.operations
@@ -211,6 +216,7 @@ def _of_workload(scenario: Scenario, stage: Stage) -> Counter[str]:
     text = str(
         [operation.command.args for operation in stage.operations if operation.command.verb == "create"]
     )
+    fired["contradicting code"] += COINS.flips
     fired["receiver fails"] += bool(scenario.hook_fails and stage.outside.hook_calls)
     for word, kind in (("fails", "failing step"), ("hangs", "hanging step"), ("poison", "poison step")):
         fired[kind] += word in text

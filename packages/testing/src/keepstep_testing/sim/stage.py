@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from keepstep import App, RunnerOptions
-from keepstep.errors import KeepstepError, StoreConflictError, StoreUnavailableError
+from keepstep.errors import KeepstepError, SchemaVersionError, StoreConflictError, StoreUnavailableError
+from keepstep.store.migrations import CORE
+from keepstep_testing.sim.coins import COINS
 from keepstep_testing.sim.dispatch import SimDispatcher
 from keepstep_testing.sim.faults.kinds import LEASE_S
 from keepstep_testing.sim.faults.plan import FaultPlan
+from keepstep_testing.sim.faults.timeline import Timeline
 from keepstep_testing.sim.oracle.oracle import Oracle
 from keepstep_testing.sim.oracle.rules import Violation
 from keepstep_testing.sim.play import CODES, Outside
@@ -63,6 +66,7 @@ class Stage:
         self.oracle = oracle
         self.outside = Outside(oracle.ghost, self.die)
         world.outside = self.outside
+        COINS.begin(oracle.ghost, world.seed)
         plan.stage = self
         self.machines: dict[str, Machine] = {}
         self.operations: list[Operation] = []
@@ -72,6 +76,10 @@ class Stage:
         self.fair = False
         self._extra = 0
         self._coming_back = 0
+        self._torn = False
+        self.timeline = Timeline(world.database, oracle.ghost) if plan.goes_back else None
+        if self.timeline is not None:
+            world.watchers.append(self.timeline)
 
     @property
     def clients_busy(self) -> bool:
@@ -84,10 +92,12 @@ class Stage:
         """Machines that live."""
         return [each for each in self.world.processes if each.alive and each.name in self.machines]
 
-    def start(self, name: str, machine: Machine, code: str = "current") -> Process:
+    def start(self, name: str, machine: Machine, code: str = "current", pid: int | None = None) -> Process:
         """Start a machine; one that was there before has the same name."""
         self.machines[name] = machine
-        process = self.world.process(name, machine.host, machine.skew_ms, machine.drift_ppm)
+        process = self.world.process(name, machine.host, machine.skew_ms, machine.drift_ppm, pid)
+        if self._torn and machine.kind == "runner":
+            self.oracle.ghost.misfits.add(process)
         process.concurrency = machine.concurrency
         if machine.drift_ppm > 500:  # clocks do not; leases are to hold all the same
             self.oracle.ghost.early_ms = 250
@@ -104,7 +114,13 @@ class Stage:
         self.start(f"rx{self._extra}", Machine(host="host-3"))
 
     def crash(
-        self, process: Process, *, back_after: float, pid_dies: bool = True, code: str | None = None
+        self,
+        process: Process,
+        *,
+        back_after: float,
+        pid_dies: bool = True,
+        code: str | None = None,
+        pid: int | None = None,
     ) -> None:
         """A machine crashes; after a while the operator starts it again."""
         if not process.alive:
@@ -114,7 +130,7 @@ class Stage:
         if machine is not None:
             self._coming_back += 1
             self.world.later(
-                int(back_after * 1e6), lambda: self._back(process.name, machine, code or "current")
+                int(back_after * 1e6), lambda: self._back(process.name, machine, code or "current", pid)
             )
 
     def drain(self, process: Process, *, back_after: float) -> None:
@@ -139,12 +155,27 @@ class Stage:
         self.longest_stall_ms = max(self.longest_stall_ms, int(seconds * 1000))
         process.stalled_until_us = self.world.clock.us + int(seconds * 1e6)
 
+    def tear_schema(self, revision: str, seconds: float) -> None:
+        """Code that starts now needs a newer schema than there is; after a while the operator migrates."""
+        self._torn = True
+        self.world.database.set_revision(revision)
+        self.world.later(int(seconds * 1e6), self.mend_schema)
+
+    def mend_schema(self) -> None:
+        """The schema is what today's code needs."""
+        if self._torn:
+            self._torn = False
+            self.oracle.ghost.misfits.clear()
+            self.world.database.set_revision(CORE.head)
+
     def die(self, process: Process) -> None:
         """A step kills its process; its supervisor starts it again at once."""
         self.crash(process, back_after=0.2)
 
     def make_fair(self) -> None:
         """The chaos is over: one runner with the right code serves, the others leave, an operator helps what stands still."""
+        self.mend_schema()
+        COINS.honest = True
         self.fair = True
         able = self._able() or [self.start("rfair", Machine(host="host-4"))]
         kept = able[self._seed % len(able)]
@@ -191,8 +222,8 @@ class Stage:
             self._retire(process)
 
     def _retire(self, process: Process) -> None:
-        if process.app is None:
-            process.leave()
+        if process.app is None:  # it has not started yet, and may be within a transaction
+            process.crash()
         elif not process.draining:
             process.draining = True
             process.spawn(self._stop(process), "stop")
@@ -201,12 +232,12 @@ class Stage:
         await process.app.stop()
         process.leave()
 
-    def _back(self, name: str, machine: Machine, code: str) -> None:
+    def _back(self, name: str, machine: Machine, code: str, pid: int | None = None) -> None:
         self._coming_back -= 1
         if self.stopping or (self.fair and self._able()):
             return
         if not any(each.alive and each.name == name for each in self.world.processes):
-            self.start(name, machine, code)
+            self.start(name, machine, code, pid)
 
     async def _run(self, process: Process, machine: Machine) -> None:
         options = RunnerOptions(
@@ -225,7 +256,8 @@ class Stage:
         while True:
             try:
                 await app.start()
-            except (StoreUnavailableError, StoreConflictError):
+            except (StoreUnavailableError, StoreConflictError, SchemaVersionError) as error:
+                self.world.reached["schema refused"] += isinstance(error, SchemaVersionError)
                 await asyncio.sleep(1)  # its supervisor tries again
             else:
                 break
@@ -314,6 +346,12 @@ async def _create(app: Any, command: Command) -> str:
     return made.id
 
 
+async def _batch(app: Any, command: Command) -> list[str]:
+    ids, program = command.args
+    made = await app.sim.workflows.play.create_batch([{"id": each, "params": program} for each in ids])
+    return [each.id for each in made]
+
+
 async def _event(app: Any, command: Command) -> bool:
     kind, payload, event_id = command.args
     accepted = await app.sim.workflows.play.instance(command.instance).send_event(kind, payload, id=event_id)
@@ -337,6 +375,7 @@ def _plain(name: str) -> Verb:
 
 _VERBS: dict[str, Verb] = {
     "create": _create,
+    "batch": _batch,
     "event": _event,
     "oversize": _oversize,
     "status": _status,

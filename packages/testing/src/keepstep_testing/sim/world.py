@@ -97,16 +97,12 @@ class World:
             self.database.user_engine = user_engine(self.database)
         return self.database.user_engine
 
-    def process(self, name: str, host: str = "host-1", skew_ms: int = 0, drift_ppm: int = 0) -> Process:
-        """One more process."""
-        made = Process(
-            self,
-            name,
-            host=host,
-            pid=FIRST_PID + len(self.processes),
-            skew_ms=skew_ms,
-            drift_ppm=drift_ppm,
-        )
+    def process(
+        self, name: str, host: str = "host-1", skew_ms: int = 0, drift_ppm: int = 0, pid: int | None = None
+    ) -> Process:
+        """One more process; in a container it has the pid that the one before it had."""
+        pid = FIRST_PID + len(self.processes) if pid is None else pid
+        made = Process(self, name, host=host, pid=pid, skew_ms=skew_ms, drift_ppm=drift_ppm)
         self.processes.append(made)
         self._live.append(made)
         return made
@@ -160,6 +156,10 @@ class World:
     def lose(self, option: Option) -> None:
         """Take an option away; what waits there waits for ever."""
         self._options.remove(option)
+
+    def gates(self) -> list[Gate]:
+        """Where processes wait."""
+        return [each for each in self._options if isinstance(each, Gate)]
 
     def pid_alive(self, pid: int) -> bool:
         """What the operating system says."""

@@ -187,6 +187,24 @@ class DictDatabase:
         self.committed = []
         self.owner = None
 
+    def restore(self, kept: dict[str, list[Any]]) -> None:
+        """Have these rows of these tables and no others; nobody may be in a transaction.
+
+        Args:
+            kept: what :meth:`contents` gave, or some tables of it.
+        """
+        assert self.owner is None, "a transaction is under way"
+        for name, rows in kept.items():
+            table = self.tables[name]
+            table.clear()
+            for row in rows:
+                table.replace(table.key(row), None, row)
+        self.committed = []
+
+    def set_revision(self, revision: str) -> None:
+        """Say which version the schema has."""
+        self.migration.rows[CORE.fragment] = MigrationRow(CORE.fragment, revision, 0)
+
     # --- rows
 
     def insert(self, table: Table[R], row: R) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy.engine import Engine
 
 from keepstep.store.api import Mode
 from keepstep.store.script import Script
 from keepstep.store.tables import PREFIX
-from keepstep_testing.sim.database import RECORDS, Change, Database
+from keepstep_testing.sim.database import RECORDS, Change, Database, Rows
 from keepstep_testing.sim.dicts.database import DictDatabase
 from keepstep_testing.sim.dicts.hosted import answered_by
 from keepstep_testing.sim.dicts.store import DictStore
@@ -66,7 +66,18 @@ class DictLane(Database):
         dicts.put(dicts.runner, runner._replace(locked_until=at_ms))
         dicts.commit(self)
 
-    def contents(self) -> dict[str, list[tuple[Any, ...]]]:
+    def restore(self, kept: Rows) -> None:
+        """Be as it was: see :meth:`keepstep_testing.sim.database.Database.restore`."""
+        ours = {name: rows for name, rows in kept.items() if name.removeprefix(PREFIX) in self.dicts.tables}
+        super().restore({name: rows for name, rows in kept.items() if name not in ours})
+        self.dicts.restore({name.removeprefix(PREFIX): rows for name, rows in ours.items()})
+
+    def set_revision(self, revision: str) -> None:
+        """Say which version the schema has: whoever starts now reads that."""
+        super().set_revision(revision)
+        self.dicts.set_revision(revision)
+
+    def contents(self) -> Rows:
         """All rows of all tables, the user's too, in an order of their own."""
         ours = {f"{PREFIX}{name}": rows for name, rows in self.dicts.contents().items()}
         return {name: ours.get(name, rows) for name, rows in super().contents().items()}

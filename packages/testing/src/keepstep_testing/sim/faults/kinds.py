@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from keepstep.store.errors import translate
 from keepstep_testing.sim.gates import Gate, Message, Option
 
 if TYPE_CHECKING:
@@ -90,6 +91,9 @@ READS = frozenset(
 )
 
 
+_TICKING = frozenset({"due:committed", "load:committed", "tick:begin", "tick:committed", "reread:committed"})
+
+
 def at_runner(option: Option) -> bool:
     """Any gate of a runner."""
     return isinstance(option, Gate) and option.process.name.startswith("r")
@@ -145,6 +149,36 @@ def at_renewal(option: Option) -> bool:
     return isinstance(option, Gate) and option.key.label == "renew:begin"
 
 
+def at_ticking(option: Option) -> bool:
+    """Within a tick of a serverless host, where it waits for the database."""
+    return at_server(option) and option.key.actor.startswith("t") and option.key.label in _TICKING
+
+
+def at_hook(option: Option) -> bool:
+    """Within a hook's handler, after the receiver has done its part."""
+    return isinstance(option, Gate) and option.key.label == "hook"
+
+
+def at_thread(option: Option) -> bool:
+    """The beginning of a thread's work: of a sync step, or of a user's transaction."""
+    return isinstance(option, Gate) and option.key.label == "thread:begin"
+
+
+def at_database(option: Option) -> bool:
+    """Wherever a process waits for the database."""
+    label = option.key.label
+    return (
+        isinstance(option, Gate)
+        and label.endswith((":begin", ":committed"))
+        and not label.startswith("thread")
+    )
+
+
+def at_quiet_written(option: Option) -> bool:
+    """The answer of a write of a machine that serves, while nobody writes."""
+    return at_written(option) and at_server(option) and not _writing(option)
+
+
 def at_message(option: Option) -> bool:
     """A wake-up."""
     return isinstance(option, Message) and option.key.label in {"wake", "hint"}
@@ -153,3 +187,25 @@ def at_message(option: Option) -> bool:
 def at_tick(option: Option) -> bool:
     """An HTTP tick."""
     return isinstance(option, Message) and option.key.label == "tick"
+
+
+def _writing(option: Option) -> bool:
+    return isinstance(option, Gate) and option.process.world.in_transaction
+
+
+# --- what a server says
+
+
+class _ServerError(Exception):
+    """An error as drivers of PostgreSQL raise it: with its SQLSTATE."""
+
+    def __init__(self, sqlstate: str, text: str) -> None:
+        super().__init__(f"injected: {text}")
+        self.sqlstate = sqlstate
+
+
+def refusal_of(sqlstate: str, text: str) -> Exception:
+    """What the engine's store makes of a server's error."""
+    found = translate(_ServerError(sqlstate, text), "injected")
+    assert found is not None, f"{sqlstate} is unknown to the store"
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib import import_module
 
 from keepstep.errors import StoreConflictError, StoreUnavailableError
 from keepstep_testing.sim.connections import refusal
@@ -22,6 +23,9 @@ from keepstep_testing.sim.faults.kinds import (
 )
 from keepstep_testing.sim.gates import Gate, Message
 from keepstep_testing.sim.stage import Stage
+
+import_module("keepstep_testing.sim.faults.outside")  # they register their kinds, too
+import_module("keepstep_testing.sim.faults.upheavals")
 
 # --- processes
 
@@ -244,6 +248,13 @@ def _clock_set(stage: Stage, gate: Gate, seconds: float) -> bool:
 @kind("database clock set", "29", "the database's clock is set forward", at_server, (0.5, 4.0, 60.0))
 def _database_clock_set(stage: Stage, gate: Gate, seconds: float) -> bool:
     stage.world.clock.jump_ms += int(seconds * 1000)
+    stage.oracle.ghost.excused.add("clock")
+    return False
+
+
+@kind("database clock set back", "29", "the database's clock is set back", at_server, (0.05, 0.5, 4.0))
+def _database_clock_set_back(stage: Stage, gate: Gate, seconds: float) -> bool:
+    stage.world.clock.jump_ms -= int(seconds * 1000)
     stage.oracle.ghost.excused.add("clock")
     return False
 

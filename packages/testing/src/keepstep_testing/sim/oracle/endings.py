@@ -66,7 +66,7 @@ def results_are_the_models(ghost: Ghost, stage: Stage) -> Iterator[str]:
 def keys_are_stable(ghost: Ghost, stage: Stage) -> Iterator[str]:
     """Over attempts, takeovers, versions of the code (B8)."""
     by_step: dict[tuple[str, int, str], set[str]] = {}
-    for effect in stage.outside.effects:
+    for effect in stage.outside.effects[stage.outside.lost :]:
         by_step.setdefault((effect.instance, effect.run, effect.step), set()).add(effect.idempotency_key)
     owners: Counter[str] = Counter(key for keys in by_step.values() for key in keys)
     for step, keys in by_step.items():
@@ -148,7 +148,7 @@ def acknowledged_is_durable(ghost: Ghost, stage: Stage) -> Iterator[str]:
     """Create, event, cancel, terminate, pause, resume, restart."""
     for operation in stage.operations:
         command = operation.command
-        if operation.outcome != "ok":
+        if operation.outcome != "ok" or operation.invoked < ghost.lost_at:
             continue
         runs = [each for each in ghost.runs.values() if each.instance_id == command.instance]
         if command.verb == "create" and not runs:
@@ -171,6 +171,20 @@ def _event_is_there(ghost: Ghost, runs: list[Any], args: list[Any]) -> bool:
     )
 
 
+@rule("E2", "F", "A batch is created in one commit, or not at all")
+def batches_are_whole(ghost: Ghost, stage: Stage) -> Iterator[str]:
+    """Whatever its answer was; no other command of the scenario creates these ids."""
+    for operation in stage.operations:
+        if operation.command.verb != "batch" or operation.invoked < ghost.lost_at:
+            continue
+        ids = operation.command.args[0]
+        born = [ghost.stands[each][0].commit if each in ghost.stands else None for each in ids]
+        if len(set(born)) > 1:
+            yield f"of the batch {ids} each was there from commit {born} on"
+        if operation.outcome == "ok" and (None in born or operation.answer != ids):
+            yield f"the batch {ids} answered {operation.answer}, and came with commits {born}"
+
+
 @rule("20", "F", "Each acknowledged event is stored once; what was refused is not stored")
 def events_are_stored_once(ghost: Ghost, stage: Stage) -> Iterator[str]:
     """Counted over all runs of the instance; an answer that was lost may be either."""
@@ -181,9 +195,10 @@ def events_are_stored_once(ghost: Ghost, stage: Stage) -> Iterator[str]:
         if command.verb != "event":
             continue
         name = (command.instance, *command.args)
-        if operation.outcome == "ok" and not operation.answer:
+        lost = operation.invoked < ghost.lost_at
+        if operation.outcome == "ok" and not operation.answer and not lost:
             sent[name] += 1
-        elif operation.outcome in {None, "unknown"}:
+        elif lost or operation.outcome in {None, "unknown"}:
             doubtful[name] += 1
     stored = Counter(
         (ghost.runs[each.run_id].instance_id, each.type, json.loads(each.payload), each.event_id)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from keepstep_testing.sim.database import Change
 
@@ -34,6 +36,28 @@ class Stand(NamedTuple):
     run_number: int
     pausing: bool
     cancelling: bool
+
+
+class Memory(NamedTuple):
+    """What the oracle keeps of the database's rows, and of what was done to them, after one commit."""
+
+    rows: dict[str, Any]
+    steps: dict[int, dict[str, Any]]
+
+
+_OF_ROWS = (
+    "runs",
+    "tasks",
+    "events",
+    "hooks",
+    "runners",
+    "claims",
+    "fence_max",
+    "takeovers",
+    "ended_at_ms",
+    "counts",
+)
+"""Attributes of the ghost that go back with the database."""
 
 
 @dataclass(slots=True)
@@ -78,9 +102,16 @@ class Ghost:
         attempts: attempts begun, by run and key.
         seen: commits so far.
         moved_at_ms: when a commit last changed anything but leases.
+        newest_ms: the latest time that the database's clock has shown at a commit; it may have been set back since.
         early_ms: how early a machine may be whose clock runs faster than clocks do.
         stands: how each instance stood, commit by commit.
         excused: things that faults made legitimate, by name.
+        counts: takeovers in a row by run, as the rule counts them that judges them.
+        contradicted: boundaries that were planned of bodies that contradict their records, by identity.
+        looked: by task of a tick, the commits that it saw when it last read its run.
+        resolved_at: by run and key, the commit that resolved a step.
+        lost_at: the moment at which the database last lost commits; what began before it is excused.
+        misfits: processes that started while the schema was not theirs: they may write nothing.
     """
 
     def __init__(self) -> None:
@@ -95,7 +126,7 @@ class Ghost:
         self.fence_max: dict[int, int] = {}
         self.process_of: dict[int, Process] = {}
         self.claimed: dict[tuple[int, int, int], int] = {}
-        self.held: dict[int, tuple[Any, int]] = {}
+        self.held: dict[int, tuple[Any, int, Process]] = {}
         self.planned: dict[int, tuple[Any, int]] = {}
         self.attempts: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
         self.deliveries: Counter[int] = Counter()
@@ -109,7 +140,14 @@ class Ghost:
         self.number = 0
         self.seen = 0
         self.moved_at_ms = 0
+        self.newest_ms = 0
         self.excused: set[str] = set()
+        self.counts: dict[int, Any] = {}
+        self.contradicted: dict[int, Any] = {}
+        self.looked: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        self.resolved_at: dict[tuple[int, str], int] = {}
+        self.lost_at = -1
+        self.misfits: set[Process] = set()
         self.early_ms = 0
 
     def buffered(self, run_id: int, kind: str | None = None) -> list[Any]:
@@ -126,6 +164,10 @@ class Ghost:
             (each for each in self.runs.values() if each.instance_id == instance_id and each.latest), None
         )
 
+    def is_due(self, run_at: int | None, now_ms: int) -> bool:
+        """Whether a task is due, or was before the database's clock was set back."""
+        return run_at is not None and run_at <= max(now_ms, self.newest_ms)
+
     def live(self) -> list[Any]:
         """The newest runs that have not ended."""
         return [each for each in self.runs.values() if each.status not in TERMINAL]
@@ -138,11 +180,40 @@ class Ghost:
         """Ids of the runners that a process registered."""
         return {runner for runner, owner in self.process_of.items() if owner is process}
 
+    # --- going back (fault 23)
+
+    def memory(self) -> Memory:
+        """What is to be recalled should the database lose what it commits from now on."""
+        steps = {run_id: dict(rows) for run_id, rows in self.steps.items()}
+        return Memory({name: copy(getattr(self, name)) for name in _OF_ROWS}, steps)
+
+    def recall(self, memory: Memory) -> None:
+        """The database has lost commits: know again what was known then. Each instance stands as it stood."""
+        for name, kept in memory.rows.items():
+            setattr(self, name, copy(kept))
+        self.steps = defaultdict(dict, {run_id: dict(rows) for run_id, rows in memory.steps.items()})
+        self.seen += 1
+        self.lost_at = self.seen
+        for instance_id in self.stands:
+            self._stand(instance_id, self.latest(instance_id), "lost")
+
+    def _stand(self, instance_id: str, run: Any, label: str) -> None:
+        stand = Stand(
+            self.seen,
+            label,
+            None if run is None else run.status,
+            0 if run is None else run.run_number,
+            pausing=run is not None and bool(run.pause_requested),
+            cancelling=run is not None and run.cancel_reason is not None,
+        )
+        self.stands[instance_id].append(stand)
+
     # --- taking in
 
     def take(self, commit: Commit) -> None:
         """Take in what a commit changed. Rules have looked at it before, with the rows as they were."""
         self.seen += 1
+        self.newest_ms = max(self.newest_ms, commit.now_ms)
         self.commits_by_label[commit.label] += 1
         if any(each.table != "runner" for each in commit.changes):
             self.moved_at_ms = commit.now_ms
@@ -156,15 +227,7 @@ class Ghost:
         self.runs[new.id] = new
         self.commits[new.id] += 1
         if new.latest:
-            stand = Stand(
-                self.seen,
-                commit.label,
-                new.status,
-                new.run_number,
-                pausing=bool(new.pause_requested),
-                cancelling=new.cancel_reason is not None,
-            )
-            self.stands[new.instance_id].append(stand)
+            self._stand(new.instance_id, new, commit.label)
         if old is None or old.status != new.status:
             self.transitions["-" if old is None else old.status, new.status] += 1
             if new.status in TERMINAL:
@@ -191,6 +254,8 @@ class Ghost:
         if new is None:
             self.steps[old.run_id].pop(old.key)
         else:
+            if new.seq is not None and (old is None or old.seq is None):
+                self.resolved_at[new.run_id, new.key] = self.seen
             self.steps[new.run_id][new.key] = new
             self.commits[new.run_id] += 1
 

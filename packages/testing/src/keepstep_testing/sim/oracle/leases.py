@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from keepstep_testing.sim.oracle.ghost import Commit, Ghost
-from keepstep_testing.sim.oracle.rules import rule
+from keepstep_testing.sim.oracle.rules import Violation, rule
 
 TAKEOVERS_MAX = 5
 OF_HOLDER = frozenset({"commit", "user"})
@@ -163,20 +163,39 @@ def stale_owners_write_nothing(ghost: Ghost, commit: Commit) -> Iterator[str]:
             yield f"{commit.process.name} wrote ({commit.label}) the task of run {old.run_id}, owned by {old.owner}"
 
 
-@rule("36", "S", "A runner never owns more runs than its concurrency", "task")
+def on_release(ghost: Ghost, process: Any) -> Violation | None:
+    """What must hold when a runner has given its lease back: nobody has to wait for its end (B2)."""
+    newest = max(ghost.held_by(process), key=list(ghost.process_of).index, default=0)
+    lease = ghost.runners.get(newest)
+    owned = [task.run_id for task in ghost.tasks.values() if task.owner == newest]
+    if lease is None or lease.epoch > 1 or not owned:
+        return None
+    return Violation("6b", f"{process.name} has given back its lease, and runs {owned} stay owned by it")
+
+
+@rule("36", "S", "A runner never has more runs in hand than its concurrency", "task")
 def concurrency_holds(ghost: Ghost, commit: Commit) -> Iterator[str]:
-    """Counted after the commit. What was claimed to be ended as a crash loop is in nobody's hands."""
+    """What it holds, and what this commit gives it.
+
+    What was claimed to be ended as a crash loop is in nobody's hands, nor is a run whose claim was never answered, or
+    which is being given back.
+    """
     limit = commit.process.concurrency
     if limit is None:
         return
-    owners = {run_id: _in_hand(task) for run_id, task in ghost.tasks.items()}
+    mine = ghost.held_by(commit.process)
+    known = {
+        execution.run.id
+        for execution, _, process in ghost.held.values()
+        if process is commit.process and not execution.dropped
+    }
+    owners = {run_id: _in_hand(task) for run_id, task in ghost.tasks.items() if run_id in known}
     for _, old, new in commit.of["task"]:
         owners[(new or old).run_id] = None if new is None else _in_hand(new)
-    mine = ghost.held_by(commit.process)
     for runner in mine:
         owned = sum(owner == runner for owner in owners.values())
         if owned > limit:
-            yield f"runner {runner} of {commit.process.name} owns {owned} runs, at most {limit}"
+            yield f"runner {runner} of {commit.process.name} has {owned} runs in hand, at most {limit}"
 
 
 def _in_hand(task: Any) -> int | None:

@@ -38,7 +38,7 @@ def _changed(stands: list[Stand], test: Callable[[Stand], bool]) -> bool:
 def answers_fit_a_moment(ghost: Ghost, stage: Stage) -> Iterator[str]:
     """In-doubt operations may be either; their acknowledged neighbours may not."""
     for operation in stage.operations:
-        if operation.outcome in {None, "unknown"}:
+        if operation.outcome in {None, "unknown"} or operation.invoked < ghost.lost_at:
             continue
         stands = _stands(ghost, operation.command.instance, operation)
         if not _fits(operation, stands):

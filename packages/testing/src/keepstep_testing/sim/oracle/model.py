@@ -100,6 +100,8 @@ class Model:
                 return f"{name} triggered"
             case ["log", _]:
                 return None
+            case ["coin", name]:
+                return self._coin(name)
             case ["again", ops]:
                 raise Again(ops)
             case _:
@@ -111,6 +113,15 @@ class Model:
         must_fail = bool(how.get("never")) or (how.get("fails", 0) >= POLICY_ATTEMPTS and not reconciles)
         if must_fail or row.status == "failed":
             raise Failed(json.loads(row.error)["name"] if row.status == "failed" else "it must fail")
+        return f"{name} done"
+
+    def _coin(self, name: str) -> str:
+        """A step or a sleep, whichever is recorded."""
+        keys = [self._key("do", name), self._key("sleep", name)]
+        found = [key for key in keys if key in self._steps and self._steps[key].seq is not None]
+        if not found:
+            raise NotRecorded(name)
+        self.used += found
         return f"{name} done"
 
     def _gather(self, branches: list[list[Any]]) -> Any:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import Any, NamedTuple
 
 from keepstep_testing.sim.oracle.ghost import Commit, Ghost
 from keepstep_testing.sim.oracle.rows import after
@@ -13,8 +12,13 @@ from keepstep_testing.sim.oracle.rules import rule
 
 TAKEOVERS_MAX = 5
 
-_COUNTS: WeakKeyDictionary[Ghost, dict[int, tuple[int, int]]] = WeakKeyDictionary()
-"""The oracle's own count: by run, takeovers in a row and the last resolution at the last of them."""
+
+class Count(NamedTuple):
+    """The oracle's own count of a run's takeovers: in a row, and what it had done at the last of them."""
+
+    takeovers: int = 0
+    seq: int = 0
+    attempts: int = 0
 
 
 def parked(ghost: Ghost, commit: Commit) -> Iterator[tuple[Any, Any, list[Any]]]:
@@ -25,6 +29,8 @@ def parked(ghost: Ghost, commit: Commit) -> Iterator[tuple[Any, Any, list[Any]]]
         run, task = runs.get(run_id) or ghost.runs.get(run_id), tasks.get(run_id) or ghost.tasks.get(run_id)
         if run is None or task is None or run.status != "waiting" or run.error is not None:
             continue  # one with an error rests because the code does not fit (E10)
+        if '"coin"' in run.params:
+            continue  # what other code waited for stays behind, and nobody waits for it (E10)
         steps = {**ghost.steps[run_id]}
         steps.update(
             {new.key: new for _, _, new in commit.of["run_step"] if new is not None and new.run_id == run_id}
@@ -44,7 +50,7 @@ def parked(ghost: Ghost, commit: Commit) -> Iterator[tuple[Any, Any, list[Any]]]
 def no_event_is_slept_through(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """Not only at the wait's deadline, when it would be noticed in any case (B6)."""
     for run, task, steps in parked(ghost, commit):
-        if task.run_at is not None and task.run_at <= commit.now_ms:
+        if ghost.is_due(task.run_at, commit.now_ms):
             continue
         events = {each.id: each for each in ghost.events.values() if each.run_id == run.id}
         events.update(
@@ -75,24 +81,28 @@ def no_deadline_is_slept_through(ghost: Ghost, commit: Commit) -> Iterator[str]:
 )
 def takeovers_are_counted(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """By the oracle, which counts takeovers itself: anew after each result, each suspension and each pause."""
-    counts = _COUNTS.setdefault(ghost, {})
+    counts: dict[int, Count] = ghost.counts
     runs, _ = after(ghost, commit)
     for _, old, new in commit.of["task"]:
         if new is None:
             continue
-        run, (count, seen) = runs[new.run_id], counts.get(new.run_id, (0, 0))
+        run, known = runs[new.run_id], counts.get(new.run_id, Count())
         if old is None or (run is not None and run.status in {"waiting", "paused"}):
-            counts[new.run_id] = (0, 0 if old is None else seen)
+            counts[new.run_id] = Count(seq=0 if old is None else known.seq)
         elif commit.label == "rescue" and old.owner is not None and new.owner is None:
-            last = max(
-                (row.seq for row in ghost.steps[new.run_id].values() if row.seq is not None), default=0
-            )
-            count = 1 if last > seen else count + 1
-            counts[new.run_id] = (count, last)
-            if new.takeovers != count:
-                yield f"run {new.run_id} was taken over {count} times without a result, its task says {new.takeovers}"
-            if count > TAKEOVERS_MAX:
-                yield f"run {new.run_id} was taken over {count} times in a row, at most {TAKEOVERS_MAX}"
+            count = _counted(ghost, new.run_id, known)
+            counts[new.run_id] = count
+            if new.takeovers != count.takeovers:
+                yield f"run {new.run_id} was taken over {count.takeovers} times without a result, its task says {new.takeovers}"
+            if count.takeovers > TAKEOVERS_MAX and count.attempts > known.attempts:
+                yield f"run {new.run_id} began steps after {known.takeovers} takeovers in a row, at most {TAKEOVERS_MAX - 1}"
+
+
+def _counted(ghost: Ghost, run_id: int, known: Count) -> Count:
+    """One takeover more. Whoever is to end a crash loop may die before that is written: what must not go on is the run."""
+    last = max((row.seq for row in ghost.steps[run_id].values() if row.seq is not None), default=0)
+    begun = sum(len(times) for (run, _), times in ghost.attempts.items() if run == run_id)
+    return Count(1 if last > known.seq else known.takeovers + 1, last, begun)
 
 
 @rule("17d", "S", "After an error that is not to be retried nothing is tried again (C5)", "run_step")

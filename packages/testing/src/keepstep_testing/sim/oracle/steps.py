@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -195,7 +196,7 @@ def on_attempt(
     """
     run_id = execution.run.id
     stored = ghost.steps[run_id].get(key)
-    if stored is not None and stored.seq is not None and not optimistic:
+    if stored is not None and stored.seq is not None and (not optimistic or was_seen(ghost, run_id, key)):
         raise Violation("13", f"step {key} of run {run_id} is recorded and runs again")
     if execution.dropped:
         raise Violation("34b", f"{process.name} starts step {key} of run {run_id}, which it has dropped")
@@ -217,6 +218,12 @@ def on_attempt(
         raise Violation("17c", f"attempt {number} of {key} begins at {now_ms}, it is due at {stored.due_at}")
     if not optimistic:
         _check_holder(ghost, run_id, key, process, now_ms)
+
+
+def was_seen(ghost: Ghost, run_id: int, key: str) -> bool:
+    """Whether a tick had read its run after the step was recorded: two ticks may meet, but each goes by what it read (B9)."""
+    task = asyncio.current_task()
+    return ghost.resolved_at.get((run_id, key), 0) <= ghost.looked.get(task, -1)
 
 
 def _check_holder(ghost: Ghost, run_id: int, key: str, process: Any, now_ms: int) -> None:
