@@ -97,7 +97,10 @@ class DictStore:
     async def _played(self, label: str, script: Script[T], mode: Mode) -> T:
         if self._gate is not None:
             await self._gate(label, "begin")
-        await self._begin(label)
+        try:
+            self._database.begin(self)
+        except BusyError:
+            await self._begin(label)
         result = drive(self._database, script, self._clock.now_ms())
         if mode == "read" and self._database.mark:
             raise StoreError(f"{label}: a script that only reads has written; nothing was written")
