@@ -18,6 +18,9 @@ from keepstep_testing.effects import Effect
 from keepstep_testing.simulation import Simulation
 from keepstep_testing.verdict import verify
 
+MOMENTS_MAX = 30
+"""What the processes may still do before one dies: gates that they pass; a run of two steps passes about so many."""
+
 
 class DurableMachine(RuleBasedStateMachine):
     """Subclass it, name the workflow, and have pytest collect ``TestRefunds = Refunds.TestCase``.
@@ -96,14 +99,16 @@ class DurableMachine(RuleBasedStateMachine):
         """Time passes."""
         self.sim.run(self.sim.advance(data.draw(st.sampled_from(self.durations), "time")))
 
-    @rule()
-    def crash(self) -> None:
-        """The runners' processes die."""
+    @rule(moments=st.integers(0, MOMENTS_MAX))
+    def crash(self, moments: int) -> None:
+        """The runners' processes die, in the middle of what they do: so many moments into it."""
+        self.sim.run(self._going_on(moments))
         self.sim.crash()
 
-    @rule()
-    def drain(self) -> None:
-        """A deployment."""
+    @rule(moments=st.integers(0, MOMENTS_MAX))
+    def drain(self, moments: int) -> None:
+        """A deployment, likewise."""
+        self.sim.run(self._going_on(moments))
         self.sim.drain()
 
     @precondition(lambda self: bool(self.operators))
@@ -136,6 +141,11 @@ class DurableMachine(RuleBasedStateMachine):
 
     async def _create(self, params: Any) -> Instance[Any]:
         return await self.sim.start(self.workflow, params)
+
+    async def _going_on(self, moments: int) -> None:
+        world, enactment = self.sim.world, self.sim.enactment
+        end = world.picks + moments
+        await enactment.until(lambda: world.picks >= end or enactment.is_quiet())
 
     async def _status(self) -> str:
         return (await self.instance.status()).status.value

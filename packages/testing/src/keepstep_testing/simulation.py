@@ -14,15 +14,20 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from random import Random
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import MetaData
 
-from keepstep import Instance
+from keepstep import Fragment, Instance
 from keepstep.authoring.definition import WorkflowDefinition, definition_of
+from keepstep.authoring.registry import Bindings
 from keepstep.client.bound import Workflow
+from keepstep.client.mounted import Mounted
 from keepstep.engine.surroundings import Surroundings
 from keepstep.errors import UsageError
+from keepstep.fragment.composition import AnyFragment
+from keepstep.fragment.definition import FragmentInstance
 from keepstep.model.duration import duration_ms, to_datetime
 from keepstep.model.ids import parse_key
 from keepstep_testing.enactment import Enactment
@@ -40,6 +45,8 @@ from keepstep_testing.verdict import verify
 P = TypeVar("P")
 R = TypeVar("R")
 T = TypeVar("T")
+C = TypeVar("C")
+W = TypeVar("W", bound=Bindings)
 
 
 class Simulation(Outside):
@@ -54,6 +61,7 @@ class Simulation(Outside):
         traced: keep the lines of the trace.
 
     Attributes:
+        fragments: what is mounted in the app.
         judged: at the end, declared effects must not be doubled and bodies must be deterministic; set it to False for a
             test that means such a thing.
     """
@@ -68,9 +76,12 @@ class Simulation(Outside):
         skew_ms: int = 0,
         traced: bool = False,
     ) -> None:
+        self._seed = seed
+        self._draws = Random(f"maybe/{seed}")  # noqa: S311  # draws come from a seed
         self._enact = partial(Enactment, seed=seed, chooser=chooser, disaster=disaster, traced=traced)
         self._definitions: dict[str, WorkflowDefinition[Any, Any]] = {}
         self._tables: list[MetaData] = []
+        self.fragments: list[AnyFragment] = []
         self._enactment: Enactment | None = None
         self.fleet = Fleet(self, cache, skew_ms)
         self.patches = Patches()
@@ -97,9 +108,30 @@ class Simulation(Outside):
         for each in workflows:
             definition = definition_of(each)
             self._definitions[definition.name] = definition
-        if self._enactment is not None and len(self._definitions) != before:
-            self.fleet.replace()
-            self._enactment.test.app = None
+        if len(self._definitions) != before:
+            self._anew()
+
+    def mount(self, *fragments: AnyFragment) -> None:
+        """Have fragments mounted in the app that is simulated, with their tables, hooks and workflows (G1, G2).
+
+        Args:
+            fragments: as ``App(fragments=[…])`` takes them: a fragment, or an instance of it under another name.
+
+        Raises:
+            UsageError: they cannot be composed.
+        """
+        self.fragments += fragments
+        self._anew()
+        self.enactment.apply(self.client_app._lines)  # noqa: SLF001  # its schema
+
+    def fragment(self, fragment: Fragment[C, W] | FragmentInstance[C, W]) -> Mounted[C, W]:
+        """A mounted fragment as a client has it: ``await sim.fragment(billing).call(open_invoice, "o-1", 40)``.
+
+        Raises:
+            UsageError: it is not mounted.
+        """
+        self.fleet.ensure()
+        return self.client_app.fragment(fragment)
 
     def tables(self, *metadata: MetaData) -> None:
         """Have tables of the user's own in the database, for ``step.transaction`` (C8)."""
@@ -130,14 +162,25 @@ class Simulation(Outside):
         self.instances.append((definition_of(workflow), instance.id))
         return instance
 
-    def client(self, act: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> asyncio.Task[Any]:
+    def client(
+        self, act: Callable[..., Awaitable[Any]], *args: Any, maybe: bool = False, **kwargs: Any
+    ) -> asyncio.Task[Any]:
         """Have a client do something beside the test: ``sim.client(order.send_event, Approval(approved=True))``.
 
         In ``@sim_test`` its order is explored. What it raises is raised by the task, for who awaits it.
+
+        Args:
+            act: what it does.
+            *args: given to it.
+            maybe: it does so in one of two runs, as the seed decides; the calm run, which is the first, does it.
+            **kwargs: given to it.
         """
         process = self.enactment.test
+        left_out = maybe and self._seed != 0 and self._draws.random() < 0.5
 
         async def acting() -> Any:
+            if left_out:
+                return None
             await process.gate("client", getattr(act, "__name__", "client"))
             return await act(*args, **kwargs)
 
@@ -197,6 +240,11 @@ class Simulation(Outside):
         """What happened so far, line by line, if it is ``traced``."""
         return self.world.trace.text()
 
+    @property
+    def lines(self) -> list[tuple[int, str, str, str]]:
+        """The same as data: virtual microseconds, actor, gate, what it saw."""
+        return self.world.trace.lines
+
     def standing(self) -> tuple[list[str], list[str]]:
         """The steps that are recorded, in order; and those that were called and are not."""
         rows = [row for steps in self.ghost.steps.values() for row in steps.values() if row.seq is not None]
@@ -248,12 +296,24 @@ class Simulation(Outside):
         if process is not None:
             await process.gate("effect", name)
 
+    def _anew(self) -> None:
+        """Who runs by now is replaced by one with the workflows and fragments that are known now."""
+        if self._enactment is None:
+            return
+        if self.fleet.servers:
+            self.fleet.replace()
+        self._enactment.test.app = None
+
     # --- for what it is made of
 
     @property
     def workflows(self) -> dict[str, WorkflowDefinition[Any, Any]]:
         """The known workflows, by keys."""
         return {f"w{n}": each for n, each in enumerate(self._definitions.values())}
+
+    def definition(self, workflow: str) -> WorkflowDefinition[Any, Any]:
+        """A workflow by its stored name, of a fragment too."""
+        return self.client_app._composition.registry.by_name(workflow)  # noqa: SLF001  # all that is composed
 
     @property
     def enactment(self) -> Enactment:
