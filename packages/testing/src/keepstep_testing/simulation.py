@@ -17,19 +17,14 @@ from functools import partial
 from random import Random
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import MetaData
-
-from keepstep import Fragment, Instance
+from keepstep import Instance
 from keepstep.authoring.definition import WorkflowDefinition, definition_of
-from keepstep.authoring.registry import Bindings
 from keepstep.client.bound import Workflow
-from keepstep.client.mounted import Mounted
 from keepstep.engine.surroundings import Surroundings
 from keepstep.errors import UsageError
-from keepstep.fragment.composition import AnyFragment
-from keepstep.fragment.definition import FragmentInstance
 from keepstep.model.duration import duration_ms, to_datetime
 from keepstep.model.ids import parse_key
+from keepstep_testing.composed import Composed
 from keepstep_testing.enactment import Enactment
 from keepstep_testing.fleet import Fleet
 from keepstep_testing.outside import Outside
@@ -45,11 +40,9 @@ from keepstep_testing.verdict import verify
 P = TypeVar("P")
 R = TypeVar("R")
 T = TypeVar("T")
-C = TypeVar("C")
-W = TypeVar("W", bound=Bindings)
 
 
-class Simulation(Outside):
+class Simulation(Outside, Composed):
     """See the module's head. What tests get as ``sim``; elsewhere ``with Simulation() as sim`` ends it.
 
     Args:
@@ -61,7 +54,6 @@ class Simulation(Outside):
         traced: keep the lines of the trace.
 
     Attributes:
-        fragments: what is mounted in the app.
         judged: at the end, declared effects must not be doubled and bodies must be deterministic; set it to False for a
             test that means such a thing.
     """
@@ -76,12 +68,10 @@ class Simulation(Outside):
         skew_ms: int = 0,
         traced: bool = False,
     ) -> None:
+        super().__init__()
         self._seed = seed
         self._draws = Random(f"maybe/{seed}")  # noqa: S311  # draws come from a seed
         self._enact = partial(Enactment, seed=seed, chooser=chooser, disaster=disaster, traced=traced)
-        self._definitions: dict[str, WorkflowDefinition[Any, Any]] = {}
-        self._tables: list[MetaData] = []
-        self.fragments: list[AnyFragment] = []
         self._enactment: Enactment | None = None
         self.fleet = Fleet(self, cache, skew_ms)
         self.patches = Patches()
@@ -99,46 +89,6 @@ class Simulation(Outside):
             self._enactment.bury()
         if raised is None and self.judged:
             self.check_used()
-
-    # --- before it begins
-
-    def register(self, *workflows: Workflow[Any, Any]) -> None:
-        """Make workflows known that others start; those that the test starts are known by themselves."""
-        before = len(self._definitions)
-        for each in workflows:
-            definition = definition_of(each)
-            self._definitions[definition.name] = definition
-        if len(self._definitions) != before:
-            self._anew()
-
-    def mount(self, *fragments: AnyFragment) -> None:
-        """Have fragments mounted in the app that is simulated, with their tables, hooks and workflows (G1, G2).
-
-        Args:
-            fragments: as ``App(fragments=[…])`` takes them: a fragment, or an instance of it under another name.
-
-        Raises:
-            UsageError: they cannot be composed.
-        """
-        self.fragments += fragments
-        self._anew()
-        self.enactment.apply(self.client_app._lines)  # noqa: SLF001  # its schema
-
-    def fragment(self, fragment: Fragment[C, W] | FragmentInstance[C, W]) -> Mounted[C, W]:
-        """A mounted fragment as a client has it: ``await sim.fragment(billing).call(open_invoice, "o-1", 40)``.
-
-        Raises:
-            UsageError: it is not mounted.
-        """
-        self.fleet.ensure()
-        return self.client_app.fragment(fragment)
-
-    def tables(self, *metadata: MetaData) -> None:
-        """Have tables of the user's own in the database, for ``step.transaction`` (C8)."""
-        if self._enactment is None:
-            self._tables += metadata
-        else:
-            self._enactment.add_tables(metadata)
 
     # --- acting
 
@@ -296,24 +246,7 @@ class Simulation(Outside):
         if process is not None:
             await process.gate("effect", name)
 
-    def _anew(self) -> None:
-        """Who runs by now is replaced by one with the workflows and fragments that are known now."""
-        if self._enactment is None:
-            return
-        if self.fleet.servers:
-            self.fleet.replace()
-        self._enactment.test.app = None
-
     # --- for what it is made of
-
-    @property
-    def workflows(self) -> dict[str, WorkflowDefinition[Any, Any]]:
-        """The known workflows, by keys."""
-        return {f"w{n}": each for n, each in enumerate(self._definitions.values())}
-
-    def definition(self, workflow: str) -> WorkflowDefinition[Any, Any]:
-        """A workflow by its stored name, of a fragment too."""
-        return self.client_app._composition.registry.by_name(workflow)  # noqa: SLF001  # all that is composed
 
     @property
     def enactment(self) -> Enactment:

@@ -56,7 +56,9 @@ def search(
         task = _Task(play, type(found)(found.name), range(first + number, SEEDS_END, workers), share, until)
         process = forking.Process(target=_work, args=(task, stop, theirs))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # other threads, like a test's timeout, hold nothing of ours
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # other threads, like a test's timeout, hold nothing of ours
             process.start()
         theirs.close()
         begun.append((process, mine))
