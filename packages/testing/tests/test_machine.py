@@ -115,7 +115,7 @@ def test_what_is_right_holds() -> None:
 def test_a_step_without_a_key_is_found() -> None:
     """A crash between the call and its commit: no assertion of the test's own is needed (B8)."""
     with pytest.raises(DurabilityError, match="charge was done 2 times for one step"):
-        run(Careless, 500)
+        run(Careless, 200)
 
 
 @pytest.mark.parametrize("machine", [Restarted, Early])

@@ -18,8 +18,8 @@ from keepstep_testing.effects import Effect
 from keepstep_testing.simulation import Simulation
 from keepstep_testing.verdict import verify
 
-MOMENTS_MAX = 30
-"""What the processes may still do before one dies: gates that they pass; a run of two steps passes about so many."""
+MOMENTS_MAX = 6
+"""What the processes may still do before they die: calls of steps, and what becomes durable of them."""
 
 
 class DurableMachine(RuleBasedStateMachine):
@@ -101,7 +101,7 @@ class DurableMachine(RuleBasedStateMachine):
 
     @rule(moments=st.integers(0, MOMENTS_MAX))
     def crash(self, moments: int) -> None:
-        """The runners' processes die, in the middle of what they do: so many moments into it."""
+        """The runners' processes die, in the middle of what they do: after so many calls and records."""
         self.sim.run(self._going_on(moments))
         self.sim.crash()
 
@@ -143,9 +143,19 @@ class DurableMachine(RuleBasedStateMachine):
         return await self.sim.start(self.workflow, params)
 
     async def _going_on(self, moments: int) -> None:
-        world, enactment = self.sim.world, self.sim.enactment
-        end = world.picks + moments
-        await enactment.until(lambda: world.picks >= end or enactment.is_quiet())
+        seen = [self._moment()]
+
+        def over() -> bool:
+            if (now := self._moment()) != seen[-1]:
+                seen.append(now)
+            return len(seen) > moments or self.sim.enactment.is_quiet()
+
+        await self.sim.enactment.until(over)
+
+    def _moment(self) -> tuple[int, int, tuple[str, ...]]:
+        calls = sum(len(each.calls) for each in self.sim.stand_ins.steps.values())
+        recorded, _ = self.sim.standing()
+        return calls, len(recorded), tuple(each.status for each in self.sim.ghost.runs.values())
 
     async def _status(self) -> str:
         return (await self.instance.status()).status.value
