@@ -13,15 +13,16 @@ import pytest
 from keepstep_testing import DurabilityError, Simulation, crash_everywhere, explore, settings
 from keepstep_testing.runs import MISHAP
 from keepstep_testing.settings import Settings
+from keepstep_testing.sim.trace import Line
 from keepstep_testing.tracepage import page_of
 from tests.support import mistakes
 
 pytest_plugins = ["pytester"]
 
 LINES = [
-    (0, "runner-1", "commit:begin", "create <b> & go"),
-    (2_500_000, "runner-1", MISHAP, "crash at commit:begin"),
-    (2_600_000, "runner-2", "claim:begin", ""),
+    Line(0, "runner-1", "commit:begin", "create <b> & go", "first"),
+    Line(2_500_000, "runner-1", MISHAP, "crash at commit:begin", ""),
+    Line(2_600_000, "runner-2", "claim:begin", "", ""),
 ]
 
 
@@ -67,7 +68,7 @@ def test_a_page_has_a_column_for_each_actor_and_a_row_for_each_moment() -> None:
     found = Cells(page_of("title", "it <failed>", LINES))
     assert [[each.strip() for each in row] for row in found.rows] == [
         ["time, s", "runner-1", "runner-2"],
-        ["0.000000", "commit:begin create <b> & go", ""],
+        ["0.000000", "commit:begin create <b> & go first", ""],
         ["2.500000", "mishap crash at commit:begin", ""],
         ["2.600000", "", "claim:begin"],
     ]

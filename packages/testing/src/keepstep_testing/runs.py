@@ -18,6 +18,7 @@ from keepstep_testing.mishaps import MISHAPS, SKEW_MS, Case, Watch
 from keepstep_testing.settings import wants
 from keepstep_testing.sim.chooser import PORTFOLIO, Deviations, Recording, Replay, Strategy, strategy_of
 from keepstep_testing.sim.gates import Gate, Option
+from keepstep_testing.sim.trace import Line
 
 if TYPE_CHECKING:
     from keepstep_testing.sim.world import World
@@ -209,7 +210,7 @@ class Outcome:
     fired: Counter[str] = field(default_factory=Counter)
     labels: set[str] = field(default_factory=set)
     reached: Counter[str] = field(default_factory=Counter)
-    trace: tuple[tuple[int, str, str, str], ...] = ()
+    trace: tuple[Line, ...] = ()
 
     @property
     def said(self) -> str:

@@ -33,6 +33,7 @@ from keepstep_testing.sim.database import Database
 from keepstep_testing.sim.guard import RealWorldError
 from keepstep_testing.sim.oracle.ghost import Ghost
 from keepstep_testing.sim.process import PROCESS, Process
+from keepstep_testing.sim.trace import Line
 from keepstep_testing.sim.world import Chooser, Disaster, World
 from keepstep_testing.standins import StandIns
 from keepstep_testing.verdict import verify
@@ -191,8 +192,8 @@ class Simulation(Outside, Composed):
         return self.world.trace.text()
 
     @property
-    def lines(self) -> list[tuple[int, str, str, str]]:
-        """The same as data: virtual microseconds, actor, gate, what it saw."""
+    def lines(self) -> list[Line]:
+        """The same as data."""
         return self.world.trace.lines
 
     def standing(self) -> tuple[list[str], list[str]]:

@@ -8,10 +8,7 @@ from html import escape
 
 from keepstep_testing.runs import FAILURES, MISHAP
 from keepstep_testing.settings import current
-from keepstep_testing.sim.trace import text_of
-
-Line = tuple[int, str, str, str]
-"""Virtual microseconds, the actor, the gate, what it saw."""
+from keepstep_testing.sim.trace import Line, text_of
 
 _STYLE = """
 :root { color-scheme: light dark; font: 13px/1.5 system-ui, sans-serif }
@@ -43,7 +40,7 @@ def page_of(title: str, told: str, lines: Sequence[Line]) -> str:
         told: what failed, and how to play it again.
         lines: the trace; moments at which a mishap struck are marked.
     """
-    actors = list(dict.fromkeys(actor for _, actor, _, _ in lines))
+    actors = list(dict.fromkeys(actor for _, actor, _, _, _ in lines))
     boxes = "".join(
         f'<label><input type="checkbox" value="{escape(each)}" checked> {escape(each)}</label>'
         for each in actors
@@ -69,11 +66,12 @@ def show(name: str, told: str, lines: Sequence[Line]) -> str:
 
 def _rows(lines: Sequence[Line], actors: Sequence[str]) -> Iterator[str]:
     before = lines[0][0] if lines else 0
-    for us, actor, label, facts in lines:
+    for us, actor, label, facts, remark in lines:
         jump = " jump" if us - before >= JUMP_US else ""
         before = us
         cells = [f'<td class="time{jump}">{us / 1e6:.6f}</td>']
-        seen = f"{escape(label)}<br><small>{escape(facts)}</small>" if facts else escape(label)
+        told = f"{facts} {remark}".strip()
+        seen = f"{escape(label)}<br><small>{escape(told)}</small>" if told else escape(label)
         cells += [f"<td>{seen}</td>" if each == actor else "<td></td>" for each in actors]
         mark = ' class="struck"' if label == MISHAP else ""
         yield f'<tr data-actor="{escape(actor)}"{mark}>{"".join(cells)}</tr>'
