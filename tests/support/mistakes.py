@@ -5,11 +5,20 @@ from __future__ import annotations
 import random
 import socket
 import time
+from contextlib import suppress
 
 from sqlalchemy import Column, Integer, MetaData, String, Table, insert
 from sqlalchemy.orm import Session
 
-from keepstep import EventModel, NonRetryableError, StepContext, WorkflowEvent, WorkflowStep, workflow
+from keepstep import (
+    EventModel,
+    EventTimeoutError,
+    NonRetryableError,
+    StepContext,
+    WorkflowEvent,
+    WorkflowStep,
+    workflow,
+)
 
 metadata = MetaData()
 ledger = Table("ledger", metadata, Column("id", Integer, primary_key=True), Column("what", String))
@@ -121,6 +130,16 @@ async def stranded(event: WorkflowEvent[str], step: WorkflowStep) -> str:
     """Waits for ever when its step was executed twice."""
     if not await step.do("first", first_or_second, event.payload):
         await step.wait_for_event("go", Go, timeout=None)
+    return "done"
+
+
+@workflow(name="impatient", events=[Go])
+async def impatient(event: WorkflowEvent[str], step: WorkflowStep) -> str:
+    """Waits for hours only when its step was executed twice, and then does something else for days."""
+    first = await step.do("first", first_or_second, event.payload)
+    with suppress(EventTimeoutError):
+        await step.wait_for_event("go", Go, timeout="2 days" if first else "2 hours")
+    await step.sleep("rest", "10 days")
     return "done"
 
 

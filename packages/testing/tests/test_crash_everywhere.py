@@ -99,6 +99,17 @@ def test_an_event_without_an_id_is_doubled() -> None:
     assert "send it with an id" in said
 
 
+def test_an_event_that_no_wait_takes_is_lost() -> None:
+    """It is sent after the wait has given up, which it does only after a mishap (D4, D5)."""
+
+    def forget(_: Any) -> None:
+        mistakes.seen.clear()
+
+    said = failing(mistakes.impatient, params="a", setup=forget, events=[at("1 day", mistakes.Go())])
+    assert "event 'go' was lost: no wait took it, and without a mishap one does" in said
+    assert "wait for the event on every path" in said
+
+
 def test_a_failure_without_a_mishap_says_so() -> None:
     """It is no matter of durability."""
     said = failing(mistakes.good, check=lambda end: end.result == "else", **GOOD)

@@ -46,6 +46,23 @@ def test_runs_repeat_themselves() -> None:
         assert play(_pays, first.replay, traced=True).trace == first.trace
 
 
+def test_what_a_client_may_do_is_done_in_some_runs() -> None:
+    """The seed decides; a run that is played again decides alike, and the calm one does it."""
+
+    async def some(sim: Simulation) -> None:
+        sim.effect(mistakes.charge, returns="n-1")
+        order = await sim.start(mistakes.good, 5, id="o-1")
+        sim.client(order.terminate, maybe=True)
+        await sim.settle()
+        sim.sometimes("terminated", (await order.status()).status == "terminated")
+
+    done = [play(some, run).reached["terminated"] for run in (Run(), *map(drawn, range(1, 13)))]
+    assert done[0] == 1
+    assert 2 < sum(done) < 11
+    outcomes = [play(some, drawn(seed)) for seed in range(1, 5)]
+    assert [play(some, each.replay).reached for each in outcomes] == [each.reached for each in outcomes]
+
+
 def test_a_budget_of_runs_is_kept() -> None:
     """The report counts them, and what was never reached."""
 

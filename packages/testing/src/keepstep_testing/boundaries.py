@@ -25,6 +25,7 @@ from keepstep_testing import settings
 from keepstep_testing.enactment import StuckError
 from keepstep_testing.mishaps import MISHAPS, SKEW_MS, Case, Strike, Watch
 from keepstep_testing.simulation import Simulation
+from keepstep_testing.tracepage import show
 from keepstep_testing.verdict import (
     DurabilityError,
     Ended,
@@ -220,7 +221,7 @@ def _survived(play: Play, only: str | None) -> Report:
 
 def _calm(play: Play, watch: Watch, report: Report) -> tuple[Expected, Offence | None, Simulation]:
     """The run without mishaps."""
-    with Simulation(disaster=watch, traced=settings.current().trace) as sim:
+    with Simulation(disaster=watch, traced=settings.current().trace is not None) as sim:
         watch.simulation = sim
         sim.judged = False
         play.prepare(sim)
@@ -239,7 +240,7 @@ def _try(play: Play, strike: Strike, expected: Expected) -> tuple[Offence | None
     """One case."""
     name = strike.case.mishap
     cache = 0 if name == "no-memory" else 100
-    skew_ms, traced = SKEW_MS.get(name, 0), settings.current().trace
+    skew_ms, traced = SKEW_MS.get(name, 0), settings.current().trace is not None
     with Simulation(disaster=strike, cache=cache, skew_ms=skew_ms, traced=traced) as sim:
         strike.simulation = sim
         sim.judged = False
@@ -274,8 +275,9 @@ def _told(offence: Offence, sim: Simulation, strike: Strike | None = None, befor
     lines += ["", f"  {offence.text}", ""]
     if offence.lesson is not None:
         lines += [offence.lesson.text(), ""]
-    if settings.current().trace:
-        lines += [sim.trace, ""]
+    if settings.current().trace is not None:
+        name = f"{sim.instances[0][0].name} {'calm' if case is None else case}"
+        lines += [show(name, "\n".join(lines), sim.lines), ""]
     if case is not None:
         lines += ["  To play this case again:", f"    {settings.again(str(case))}"]
     return "\n".join(lines)

@@ -9,7 +9,7 @@ import asyncio
 import gc
 import logging
 import random
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 from sqlalchemy import MetaData
 
 from keepstep.client.outcome import not_yet
+from keepstep.store.migrations import Line
+from keepstep.store.migrations.upgrade import apply
 from keepstep_testing.databases import give_back, statements_of, take_database
 from keepstep_testing.referee import Referee
 from keepstep_testing.sim.chooser import Recording, Straight
@@ -183,6 +185,12 @@ class Enactment:
         self._reusable = False
         for statement in statements_of(metadata):
             self.world.database.rows(statement)
+
+    def apply(self, lines: Sequence[Line]) -> None:
+        """Bring schemas to their heads, in the database, which no other simulation gets then."""
+        self._reusable = False
+        with self.world.user_engine.begin() as connection:
+            apply(connection, lines)
 
     def bury(self) -> None:
         """It is over: nothing of this world goes on. Idempotent."""

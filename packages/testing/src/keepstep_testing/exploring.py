@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from keepstep_testing import settings
 from keepstep_testing.mishaps import Case, Watch
-from keepstep_testing.runs import Outcome, Plan, Run, drawn, read_run, smaller
+from keepstep_testing.runs import FAILURES, Outcome, Plan, Run, drawn, read_run, smaller
 from keepstep_testing.simulation import Simulation
+from keepstep_testing.tracepage import show
 from keepstep_testing.verdict import DurabilityError
+from keepstep_testing.workers import search
 
 Test = Callable[[Simulation], Any]
 
-FAILURES = ".sim_failures"
 CORPUS = "sim_corpus"
 SHRINKS_MAX = 60
 
@@ -58,6 +60,14 @@ class Exploration:
         for name, count in outcome.reached.items():
             self.reached[name] += count
 
+    def join(self, other: Exploration) -> None:
+        """What another process explored beside it."""
+        self.schedules += other.schedules
+        self.fired += other.fired
+        self.labels |= other.labels
+        for name, count in other.reached.items():
+            self.reached[name] += count
+
     def __str__(self) -> str:
         fired = ", ".join(f"{name} {count}" for name, count in sorted(self.fired.items())) or "no mishaps"
         never = [name for name, count in self.reached.items() if not count]
@@ -72,7 +82,8 @@ def sim_test(*, budget: str = "2s", schedules: int | None = None) -> Callable[[T
     """Make a test of a simulation one that explores.
 
     The test takes ``sim``, and other fixtures if it wants; it may be sync, and call ``sim.run``. Options of the command
-    line say more: ``--sim-budget``, ``--sim-seed``, ``--sim-replay``, ``--sim-faults``, ``--sim-exhaustive``.
+    line say more: ``--sim-budget``, ``--sim-seed``, ``--sim-replay``, ``--sim-faults``, ``--sim-exhaustive``,
+    ``--sim-workers``.
 
     Args:
         budget: how long it explores: ``"2s"``, ``"500ms"``, ``"5min"``.
@@ -130,15 +141,7 @@ def explore(
     started = time.perf_counter()
     seconds = options.budget_s if options.budget_s is not None else settings.seconds(budget)
     try:
-        for run in _runs(test, name, home, options):
-            if found.schedules and schedules is not None and found.schedules >= schedules:
-                break
-            outcome = play(test, run)
-            found.add(outcome)
-            if outcome.error is not None:
-                raise DurabilityError(_told(test, name, outcome, found), None) from outcome.error
-            if time.perf_counter() - started > seconds and run.cases is None:
-                break
+        _explore(test, found, home, schedules, started + seconds)
     finally:
         found.seconds = time.perf_counter() - started
         settings.reports.append(str(found))
@@ -166,11 +169,66 @@ def play(test: Callable[..., Any], run: Run, *, traced: bool = False) -> Outcome
         except Exception as raised:  # noqa: BLE001  # a test may raise anything
             error = raised
         again = Run(run.seed, cases=tuple(plan.struck), deviations=plan.chooser.deviations, whole=run.whole)
-        trace = sim.trace if traced else ""
+        trace = tuple(sim.lines) if traced else ()
     return Outcome(run, again, error, plan.fired, plan.labels, sim.reached, trace)
 
 
-def _runs(test: Callable[..., Any], name: str, home: Path | None, options: settings.Settings) -> Any:
+def _explore(
+    test: Callable[..., Any], found: Exploration, home: Path | None, schedules: int | None, until: float
+) -> None:
+    """First what is given, then what is drawn, seed after seed."""
+    options = settings.current()
+    for run in _given(test, found.name, home, options):
+        if found.schedules and schedules is not None and found.schedules >= schedules:
+            return
+        _survives(test, found, play(test, run))
+        if run.cases is None and time.perf_counter() > until:
+            return
+    if options.replay is not None or options.exhaustive:
+        return
+    left = None if schedules is None else schedules - found.schedules
+    if options.workers > 1:
+        failed = search(
+            lambda seed: play(test, drawn(seed)),
+            found,
+            first=options.seed,
+            count=left,
+            until=until,
+            workers=options.workers,
+        )
+        if failed is not None:
+            _survives(test, found, _again(test, failed), counted=True)
+        return
+    for seed in itertools.count(options.seed) if left is None else range(options.seed, options.seed + left):
+        _survives(test, found, play(test, drawn(seed)))
+        if time.perf_counter() > until:
+            return
+
+
+def _survives(
+    test: Callable[..., Any], found: Exploration, outcome: Outcome, *, counted: bool = False
+) -> None:
+    __tracebackhide__ = True
+    if not counted:
+        found.add(outcome)
+    if outcome.error is not None:
+        raise DurabilityError(_told(test, found.name, outcome, found), None) from outcome.error
+
+
+def _again(test: Callable[..., Any], seed: int) -> Outcome:
+    """The run that failed in another process."""
+    outcome = play(test, drawn(seed))
+    if outcome.error is None:
+        raise DurabilityError(
+            f"seed {seed} fails in a process of its own and not in this one: the test depends on more than its seed"
+        )
+    return outcome
+
+
+def _given(
+    test: Callable[..., Any], name: str, home: Path | None, options: settings.Settings
+) -> Iterator[Run]:
+    """The run to play again; or the calm one, the kept ones, and every mishap at every place."""
     if options.replay is not None:
         path = Path(options.replay)
         yield read_run(path)[1] if path.suffix == ".json" else _run_of(Case.of(options.replay))
@@ -188,13 +246,7 @@ def _runs(test: Callable[..., Any], name: str, home: Path | None, options: setti
                 sim.run(functools.partial(test, sim=sim))
             else:
                 test(sim=sim)
-        cases = [each for each in watch.cases() if settings.wants(each.mishap)]
-        yield from (_run_of(each) for each in cases)
-        return
-    seed = options.seed
-    while True:
-        yield drawn(seed)
-        seed += 1
+        yield from (_run_of(each) for each in watch.cases() if settings.wants(each.mishap))
 
 
 def _run_of(case: Case) -> Run:
@@ -222,8 +274,8 @@ def _told(test: Callable[..., Any], name: str, outcome: Outcome, found: Explorat
     ]
     if not (run.whole or run.cases or run.deviations):
         lines.append("    nothing: it fails without any mishap")
-    if settings.current().trace:
-        lines += ["", play(test, smallest.replay, traced=True).trace]
+    if settings.current().trace is not None:
+        lines += ["", show(path.stem, "\n".join(lines), play(test, smallest.replay, traced=True).trace)]
     lines += ["", "  To play it again:", f"    pytest '{node}' --sim-replay={path}"]
     lines += [f"  To keep it as a regression test, move the file to {CORPUS}/ beside the test."]
     return "\n".join(lines)
@@ -249,8 +301,7 @@ def _shrunk(test: Callable[..., Any], outcome: Outcome) -> Outcome:
 
 
 def _save(name: str, outcome: Outcome) -> Path:
-    folder = Path(FAILURES)
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{re.sub(r'[^A-Za-z0-9_-]', '-', name)}-{outcome.run.seed}.json"
+    FAILURES.mkdir(exist_ok=True)
+    path = FAILURES / f"{re.sub(r'[^A-Za-z0-9_-]', '-', name)}-{outcome.run.seed}.json"
     path.write_text(outcome.replay.to_json(name, outcome.said), encoding="utf-8")
     return path

@@ -125,6 +125,7 @@ class Fleet:
         return App(
             self._simulation.surroundings(process),
             workflows=self._simulation.workflows,
+            fragments=self._simulation.fragments,
             dispatcher=dispatcher,
             runner=RunnerOptions(lease=LEASE, hook_lease="1 hour", cache=self._cache),
         )

@@ -18,6 +18,9 @@ from keepstep_testing.effects import Effect
 from keepstep_testing.simulation import Simulation
 from keepstep_testing.verdict import verify
 
+MOMENTS_MAX = 6
+"""What the processes may still do before they die: calls of steps, and what becomes durable of them."""
+
 
 class DurableMachine(RuleBasedStateMachine):
     """Subclass it, name the workflow, and have pytest collect ``TestRefunds = Refunds.TestCase``.
@@ -96,14 +99,16 @@ class DurableMachine(RuleBasedStateMachine):
         """Time passes."""
         self.sim.run(self.sim.advance(data.draw(st.sampled_from(self.durations), "time")))
 
-    @rule()
-    def crash(self) -> None:
-        """The runners' processes die."""
+    @rule(moments=st.integers(0, MOMENTS_MAX))
+    def crash(self, moments: int) -> None:
+        """The runners' processes die, in the middle of what they do: after so many calls and records."""
+        self.sim.run(self._going_on(moments))
         self.sim.crash()
 
-    @rule()
-    def drain(self) -> None:
-        """A deployment."""
+    @rule(moments=st.integers(0, MOMENTS_MAX))
+    def drain(self, moments: int) -> None:
+        """A deployment, likewise."""
+        self.sim.run(self._going_on(moments))
         self.sim.drain()
 
     @precondition(lambda self: bool(self.operators))
@@ -136,6 +141,21 @@ class DurableMachine(RuleBasedStateMachine):
 
     async def _create(self, params: Any) -> Instance[Any]:
         return await self.sim.start(self.workflow, params)
+
+    async def _going_on(self, moments: int) -> None:
+        seen = [self._moment()]
+
+        def over() -> bool:
+            if (now := self._moment()) != seen[-1]:
+                seen.append(now)
+            return len(seen) > moments or self.sim.enactment.is_quiet()
+
+        await self.sim.enactment.until(over)
+
+    def _moment(self) -> tuple[int, int, tuple[str, ...]]:
+        calls = sum(len(each.calls) for each in self.sim.stand_ins.steps.values())
+        recorded, _ = self.sim.standing()
+        return calls, len(recorded), tuple(each.status for each in self.sim.ghost.runs.values())
 
     async def _status(self) -> str:
         return (await self.instance.status()).status.value

@@ -1,4 +1,4 @@
-"""The pytest plugin: the fixture ``sim``, and the options of everything that explores. It needs no configuration.
+"""The pytest plugin: the fixtures ``sim`` and ``replay``, and the options of everything that explores. It needs no configuration.
 
 Every test session loads this file, so it imports nothing that takes time before a test asks for it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import pytest
 from keepstep_testing import settings
 
 if TYPE_CHECKING:
+    from keepstep_testing.histories.fixture import Replayer
     from keepstep_testing.simulation import Simulation
 
 
@@ -38,7 +40,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--sim-exhaustive", action="store_true", help="@sim_test tries every mishap at every place"
     )
-    group.addoption("--sim-trace", action="store_true", help="print what happened in a run that fails")
+    group.addoption(
+        "--sim-trace",
+        choices=("text", "html"),
+        help="show what happened in a run that fails: in the report, or as a page in .sim_failures/",
+    )
+    group.addoption(
+        "--sim-workers",
+        metavar="N",
+        type=int,
+        default=1,
+        help="how many processes explore each @sim_test; they share its budget of time",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -58,8 +71,17 @@ def pytest_configure(config: pytest.Config) -> None:
             faults=tuple(faults),
             exhaustive=config.getoption("--sim-exhaustive"),
             trace=config.getoption("--sim-trace"),
+            workers=_workers(config.getoption("--sim-workers")),
         )
     )
+
+
+def _workers(count: int) -> int:
+    if count < 1 or (count > 1 and not hasattr(os, "fork")):
+        raise pytest.UsageError(
+            f"--sim-workers={count}: one or more, and more than one where processes can fork"
+        )
+    return count
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -75,11 +97,20 @@ _FAILED = pytest.StashKey[bool]()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember that a test failed: what comes of that is not told as well."""
+    """Remember that a test failed: what comes of that is not told as well. Show what happened in its simulation."""
     report = yield
     if report.failed:
         item.stash[_FAILED] = True
+        simulation = getattr(item, "funcargs", {}).get("sim")
+        if simulation is not None and report.when == "call" and settings.current().trace is not None:
+            report.sections.append(("simulation", _shown(item.name, report.longreprtext, simulation)))
     return report
+
+
+def _shown(name: str, told: str, simulation: Simulation) -> str:
+    from keepstep_testing.tracepage import show  # noqa: PLC0415  # see the module's head
+
+    return show(name, told, simulation.lines)
 
 
 @pytest.fixture
@@ -90,9 +121,20 @@ def sim(request: pytest.FixtureRequest) -> Generator[Simulation]:
     """
     from keepstep_testing.simulation import Simulation  # noqa: PLC0415  # see the module's head
 
-    with Simulation(traced=settings.current().trace) as simulation:
+    with Simulation(traced=settings.current().trace is not None) as simulation:
         yield simulation
         simulation.judged = simulation.judged and not request.node.stash.get(_FAILED, False)
+
+
+@pytest.fixture
+def replay(request: pytest.FixtureRequest) -> Replayer:
+    """Replays recorded histories against today's code: ``replay("histories.jsonl", {"REFUND": refund})``.
+
+    The path begins at the test's folder; a folder stands for its ``*.jsonl``. The test fails with the difference.
+    """
+    from keepstep_testing.histories.fixture import Replayer  # noqa: PLC0415  # see the module's head
+
+    return Replayer(request.path.parent)
 
 
 @pytest.hookimpl(tryfirst=True)

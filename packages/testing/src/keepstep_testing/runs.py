@@ -18,6 +18,7 @@ from keepstep_testing.mishaps import MISHAPS, SKEW_MS, Case, Watch
 from keepstep_testing.settings import wants
 from keepstep_testing.sim.chooser import PORTFOLIO, Deviations, Recording, Replay, Strategy, strategy_of
 from keepstep_testing.sim.gates import Gate, Option
+from keepstep_testing.sim.trace import Line
 
 if TYPE_CHECKING:
     from keepstep_testing.sim.world import World
@@ -30,6 +31,10 @@ LEAP_MAX_S = 60.0
 FEW = 8
 """Departures that are left out one by one."""
 SCOPES = ("state", "commit")
+FAILURES = Path(".sim_failures")
+"""Where failing runs are kept."""
+MISHAP = "mishap"
+"""What a trace calls the moment at which one strikes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +169,7 @@ class Plan(Watch):
             return False
         self.struck.append(str(Case(kind, str(option.key))))
         self.fired[kind] += 1
+        world.trace.add(world.clock.us, option.key.actor, MISHAP, f"{kind} at {option.key.label}")
         sim = self.simulation
         assert sim is not None
         return MISHAPS[kind].act(sim, option)
@@ -195,7 +201,7 @@ class Outcome:
         fired: mishaps by kind.
         labels: kinds of places passed.
         reached: what ``sim.sometimes`` counted.
-        trace: what happened, if it was wanted.
+        trace: what happened, if it was wanted, line by line.
     """
 
     run: Run
@@ -204,7 +210,7 @@ class Outcome:
     fired: Counter[str] = field(default_factory=Counter)
     labels: set[str] = field(default_factory=set)
     reached: Counter[str] = field(default_factory=Counter)
-    trace: str = ""
+    trace: tuple[Line, ...] = ()
 
     @property
     def said(self) -> str:

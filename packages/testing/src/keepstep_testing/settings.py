@@ -31,7 +31,8 @@ class Settings:
         replay: a case, or a saved run's file, to play alone; None = explore.
         faults: kinds to add (``+``) and to leave out (``-``).
         exhaustive: every mishap at every place, instead of a search.
-        trace: print what happened in a failing run.
+        trace: how to show what happened in a failing run: ``text`` or ``html``; None = not at all.
+        workers: processes that explore one ``@sim_test``.
     """
 
     budget_s: float | None = None
@@ -39,7 +40,8 @@ class Settings:
     replay: str | None = None
     faults: tuple[str, ...] = ()
     exhaustive: bool = False
-    trace: bool = False
+    trace: str | None = None
+    workers: int = 1
 
 
 _current = [Settings()]

@@ -14,9 +14,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from random import Random
 from typing import Any, Self, TypeVar
-
-from sqlalchemy import MetaData
 
 from keepstep import Instance
 from keepstep.authoring.definition import WorkflowDefinition, definition_of
@@ -25,6 +24,7 @@ from keepstep.engine.surroundings import Surroundings
 from keepstep.errors import UsageError
 from keepstep.model.duration import duration_ms, to_datetime
 from keepstep.model.ids import parse_key
+from keepstep_testing.composed import Composed
 from keepstep_testing.enactment import Enactment
 from keepstep_testing.fleet import Fleet
 from keepstep_testing.outside import Outside
@@ -33,6 +33,7 @@ from keepstep_testing.sim.database import Database
 from keepstep_testing.sim.guard import RealWorldError
 from keepstep_testing.sim.oracle.ghost import Ghost
 from keepstep_testing.sim.process import PROCESS, Process
+from keepstep_testing.sim.trace import Line
 from keepstep_testing.sim.world import Chooser, Disaster, World
 from keepstep_testing.standins import StandIns
 from keepstep_testing.verdict import verify
@@ -42,7 +43,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Simulation(Outside):
+class Simulation(Outside, Composed):
     """See the module's head. What tests get as ``sim``; elsewhere ``with Simulation() as sim`` ends it.
 
     Args:
@@ -68,9 +69,10 @@ class Simulation(Outside):
         skew_ms: int = 0,
         traced: bool = False,
     ) -> None:
+        super().__init__()
+        self._seed = seed
+        self._draws = Random(f"maybe/{seed}")  # noqa: S311  # draws come from a seed
         self._enact = partial(Enactment, seed=seed, chooser=chooser, disaster=disaster, traced=traced)
-        self._definitions: dict[str, WorkflowDefinition[Any, Any]] = {}
-        self._tables: list[MetaData] = []
         self._enactment: Enactment | None = None
         self.fleet = Fleet(self, cache, skew_ms)
         self.patches = Patches()
@@ -88,25 +90,6 @@ class Simulation(Outside):
             self._enactment.bury()
         if raised is None and self.judged:
             self.check_used()
-
-    # --- before it begins
-
-    def register(self, *workflows: Workflow[Any, Any]) -> None:
-        """Make workflows known that others start; those that the test starts are known by themselves."""
-        before = len(self._definitions)
-        for each in workflows:
-            definition = definition_of(each)
-            self._definitions[definition.name] = definition
-        if self._enactment is not None and len(self._definitions) != before:
-            self.fleet.replace()
-            self._enactment.test.app = None
-
-    def tables(self, *metadata: MetaData) -> None:
-        """Have tables of the user's own in the database, for ``step.transaction`` (C8)."""
-        if self._enactment is None:
-            self._tables += metadata
-        else:
-            self._enactment.add_tables(metadata)
 
     # --- acting
 
@@ -130,14 +113,25 @@ class Simulation(Outside):
         self.instances.append((definition_of(workflow), instance.id))
         return instance
 
-    def client(self, act: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> asyncio.Task[Any]:
+    def client(
+        self, act: Callable[..., Awaitable[Any]], *args: Any, maybe: bool = False, **kwargs: Any
+    ) -> asyncio.Task[Any]:
         """Have a client do something beside the test: ``sim.client(order.send_event, Approval(approved=True))``.
 
         In ``@sim_test`` its order is explored. What it raises is raised by the task, for who awaits it.
+
+        Args:
+            act: what it does.
+            *args: given to it.
+            maybe: it does so in one of two runs, as the seed decides; the calm run, which is the first, does it.
+            **kwargs: given to it.
         """
         process = self.enactment.test
+        left_out = maybe and self._seed != 0 and self._draws.random() < 0.5
 
         async def acting() -> Any:
+            if left_out:
+                return None
             await process.gate("client", getattr(act, "__name__", "client"))
             return await act(*args, **kwargs)
 
@@ -197,6 +191,11 @@ class Simulation(Outside):
         """What happened so far, line by line, if it is ``traced``."""
         return self.world.trace.text()
 
+    @property
+    def lines(self) -> list[Line]:
+        """The same as data."""
+        return self.world.trace.lines
+
     def standing(self) -> tuple[list[str], list[str]]:
         """The steps that are recorded, in order; and those that were called and are not."""
         rows = [row for steps in self.ghost.steps.values() for row in steps.values() if row.seq is not None]
@@ -249,11 +248,6 @@ class Simulation(Outside):
             await process.gate("effect", name)
 
     # --- for what it is made of
-
-    @property
-    def workflows(self) -> dict[str, WorkflowDefinition[Any, Any]]:
-        """The known workflows, by keys."""
-        return {f"w{n}": each for n, each in enumerate(self._definitions.values())}
 
     @property
     def enactment(self) -> Enactment:

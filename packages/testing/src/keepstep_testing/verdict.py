@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from keepstep.model.recorded import read_error
 from keepstep_testing import lessons
 from keepstep_testing.lessons import Lesson
 from keepstep_testing.sim.oracle.ghost import TERMINAL
@@ -140,6 +141,7 @@ async def verify(sim: Simulation) -> None:
         if offence is None:
             instance = sim.client_app.binding(definition).instance(instance_id)
             offence = _nondeterminism(await instance.details())
+    offence = offence or _resting(sim)
     if offence is not None:
         lesson = "" if offence.lesson is None else f"\n\n{offence.lesson.text()}"
         raise DurabilityError(f"{offence.text}\n    {where(sim, offence.step_key)}{lesson}")
@@ -180,7 +182,21 @@ def repeated_steps(sim: Simulation) -> list[list[Call]]:
 
 def where(sim: Simulation, key: str | None) -> str:
     """The line of the user's code."""
-    return place_of(sim.instances[0][0], key)
+    if sim.instances:
+        return place_of(sim.instances[0][0], key)
+    run = next(iter(sim.ghost.runs.values()), None)
+    return "" if run is None else place_of(sim.definition(run.workflow), key)
+
+
+def _resting(sim: Simulation) -> Offence | None:
+    """A run that the test did not start itself, and whose body is at odds with its records."""
+    for run in sim.ghost.runs.values():
+        if run.error is not None and run.status not in TERMINAL:
+            return Offence(
+                f"the body of {run.workflow!r} is not deterministic: {read_error(run.error).message}",
+                lessons.NONDETERMINISM,
+            )
+    return None
 
 
 def _nondeterminism(details: Any) -> Offence | None:

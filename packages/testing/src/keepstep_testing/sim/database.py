@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -156,7 +157,10 @@ class Database:
         sqlite = self._line.sqlite
         with TemporaryDirectory() as folder:
             path = Path(folder) / "template.db"
-            (migrate or _migrate_core)(path)
+            if migrate is None:
+                path.write_bytes(_core())
+            else:
+                migrate(path)
             self._line.load(path)
         for statement in user_tables:
             sqlite.execute(statement)
@@ -182,6 +186,15 @@ def _trigger(name: str, fields: Sequence[str], op: str, event: str) -> str:
         f'CREATE TRIGGER "oracle_{name}_{op}" AFTER {event} ON "{tables.PREFIX}{name}" BEGIN'
         f" SELECT {TOLD}('{name}', '{op}', {values}); END"
     )
+
+
+@cache
+def _core() -> bytes:
+    """A file with keepstep's own tables, made once."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "core.db"
+        _migrate_core(path)
+        return path.read_bytes()
 
 
 def _migrate_core(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -54,8 +55,12 @@ class Trace:
 
     def text(self, last: int | None = None) -> str:
         """The lines, the newest ``last`` of them."""
-        lines = self.lines if last is None else self.lines[-last:]
-        return "\n".join(
-            f"{us / 1e6:12.6f}  {actor:<10} {label:<24} {facts} {remark}".rstrip()
-            for us, actor, label, facts, remark in lines
-        )
+        return text_of(self.lines if last is None else self.lines[-last:])
+
+
+def text_of(lines: Sequence[Line]) -> str:
+    """A line each: seconds, actor, gate, what was seen."""
+    return "\n".join(
+        f"{us / 1e6:12.6f}  {actor:<10} {label:<24} {facts} {remark}".rstrip()
+        for us, actor, label, facts, remark in lines
+    )
