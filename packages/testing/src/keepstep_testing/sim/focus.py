@@ -310,6 +310,7 @@ FOCUSES: Sequence[Focus] = (
 ANY_FLEET: Sequence[Fleet] = (
     ("runner",),
     ("runner", "runner"),
+    ("runner", "runner"),
     ("runner", "runner", "runner"),
     ("runner", "ticker"),
 )
