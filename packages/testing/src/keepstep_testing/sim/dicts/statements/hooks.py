@@ -86,11 +86,17 @@ def _claimed(db: DictDatabase, row: int, fence: int) -> HookRecord | None:
     return found if found is not None and found.fence == fence else None
 
 
+def _under_way(db: DictDatabase, row: int, fence: int) -> HookRecord | None:
+    """The row, if the delivery of this claim has no outcome yet."""
+    found = _claimed(db, row, fence)
+    return found if found is not None and found.status == HookStatus.DELIVERING else None
+
+
 @answers(hooks.FINISH)
 def finish(db: DictDatabase, *values: Any) -> None:
     """A claim's outcome that is the last one."""
     status, ended_at, error, row, fence = values
-    found = _claimed(db, row, fence)
+    found = _under_way(db, row, fence)
     if found is not None:
         error = found.error if error is None else error
         db.put(db.hook, found._replace(status=status, run_at=None, finished_at=ended_at, error=error))
@@ -109,7 +115,7 @@ def _put_again(db: DictDatabase, row: HookRecord, due: int, at: int, **changes: 
 @answers(hooks.TRY_AGAIN)
 def try_again(db: DictDatabase, given: Mapping[str, Any], _now: int) -> None:
     """A claim's outcome after which another attempt follows."""
-    found = _claimed(db, given["row"], given["of_fence"])
+    found = _under_way(db, given["row"], given["of_fence"])
     if found is None:
         return
     error = found.error if given["to_error"] is None else given["to_error"]
@@ -128,8 +134,8 @@ def requeue(db: DictDatabase, given: Mapping[str, Any], now: int) -> None:
 @answers(hooks.RENEW)
 def renew(db: DictDatabase, until: int, row: int, fence: int) -> None:
     """The lease of a delivery under way is prolonged."""
-    found = _claimed(db, row, fence)
-    if found is not None and found.status == HookStatus.DELIVERING:
+    found = _under_way(db, row, fence)
+    if found is not None:
         db.put(db.hook, found._replace(run_at=until))
 
 
