@@ -41,9 +41,7 @@ def finish(place: Place, draw: Draw) -> Any:
     row = a_hook(place, draw)
     if row is None:
         return clock.read_now
-    ended: tuple[Any, ...] = (Delivered(), Dead(None), Dead("{}"))
-    again = (Again(draw.at(), "{}"), GivenBack(draw.at()))
-    outcome = draw.one(*ended, *(again if row.status == HookStatus.DELIVERING else ()))
+    outcome = draw.one(Delivered(), Dead(None), Dead("{}"), Again(draw.at(), "{}"), GivenBack(draw.at()))
     done = Finished(row.id, row.fence - draw.one(0, 0, 0, 1), outcome, draw.at())
     return lambda: hooks.finish_hooks([done])
 
@@ -58,7 +56,7 @@ def tend(place: Place, draw: Draw) -> Any:
         listed = yield from hooks.list_hooks(status, name, MANY, 5)
         if row is not None and verb == "renew":
             yield from hooks.renew_hooks([(row.id, row.fence)], before)
-        elif row is not None and verb == "requeue" and row.status != HookStatus.PENDING:
+        elif row is not None and verb == "requeue":
             yield from hooks.requeue_hook(row)
         found = yield from hooks.read_hook(1, lock=lock_it)
         pruned = 0

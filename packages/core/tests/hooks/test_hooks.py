@@ -110,6 +110,15 @@ async def test_a_dead_hook_is_requeued(app, mail, world, trigger, clock):
     assert (view.status, view.attempts) == ("delivered", 1)
 
 
+async def test_a_pending_hook_with_a_key_is_requeued(app, mail, world, trigger, clock):
+    """It is delivered at once; it does not take itself for the newer one of its key (F1)."""
+    hook_id = await trigger(mail.send, at=to_datetime(clock.ms + 60_000), key="k")
+    await app.hooks.requeue(hook_id)
+    await app.tick()
+    assert (await app.hooks.get(hook_id)).status == "delivered"
+    assert len(world.calls) == 1
+
+
 async def test_a_non_retryable_failure_ends_it_at_once(app, mail, world, trigger):
     """NonRetryableError has no other attempt, here as in steps (C5, F1)."""
     world.broken, world.error = True, NonRetryableError("gone")

@@ -150,6 +150,7 @@ FINISH = Statement(
 _other = hook.alias("other")
 _HAS_HEIR = exists().where(
     hook.c.key.is_not(None),
+    _other.c.id != hook.c.id,
     _other.c.name == hook.c.name,
     _other.c.key == hook.c.key,
     _other.c.status == PENDING,
