@@ -4,8 +4,8 @@ What is shrunk is the record of a run: the faults with the gates that they struc
 without preemptions. Both are names, so that most of them still mean something when something else is gone. Of a run that
 still fails the record is taken anew: what did not strike and was not followed any more is gone without a play.
 
-The large pieces come first, as each makes what follows cheaper: everything of a kind, a client, a machine, then the
-faults and preemptions by halves, then what is left one by one.
+The large pieces come first, as each makes what follows cheaper: everything of a kind, a client, a machine; then what
+clients do, the faults and the preemptions, by halves; then the times.
 """
 
 from __future__ import annotations
@@ -13,16 +13,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Any, TypeVar
 
 from keepstep_testing.sim.chooser import Deviations
 from keepstep_testing.sim.database import Database
 from keepstep_testing.sim.lanes import TWINS_DIFFER, play_in_both
+from keepstep_testing.sim.oracle.rules import RULES
 from keepstep_testing.sim.scenario import Command, Machine, Scenario
-from keepstep_testing.sim.schedule import Result, play
+from keepstep_testing.sim.schedule import FAIR_PICKS, Result, play
 
 T = TypeVar("T")
 
+_OF_PROGRESS = frozenset(rule.number for rule in RULES.values() if rule.kind == "L")
+
+FAIR_PICKS_MAX = 4_000
+"""What a scenario without progress is given while it is made smaller; the smallest is played for as long as any other."""
+FEW = 8
+"""Preemptions of which pairs are left out."""
 BUDGET_S = 5.0
 """Of the processor's time; what is smallest by then is the answer."""
 
@@ -55,6 +63,7 @@ class Shrinker:
         self._twin = twin if self._rule == TWINS_DIFFER else None
         self._end = time.process_time() + budget_s
         self._passed: set[str] = set()
+        self._fair_picks = FAIR_PICKS
         self.runs = 0
         self.best = recorded(result)
         self.reproduces = self._fails(self.best)
@@ -63,16 +72,21 @@ class Shrinker:
         """Shrink until nothing helps any more, or until the budget is spent."""
         if not self.reproduces:
             return self.best
-        before = None
+        exact, before = self.best, None
+        self._fair_picks = FAIR_PICKS_MAX if self._rule in _OF_PROGRESS else FAIR_PICKS
         while self.best != before and not self.spent:
             before = self.best
             self._one_by_one(_without_a_kind)
             self._one_by_one(_fewer_actors)
-            self._by_halves(lambda each: each.faults, lambda each, left: replace(each, faults=tuple(left)))
-            self._by_halves(lambda each: preemptions(each.deviations), _following)
             self._by_halves(_commands, _commanding)
             self._one_by_one(_fewer_ops)
+            self._by_halves(lambda each: each.faults, lambda each, left: replace(each, faults=tuple(left)))
+            self._by_halves(lambda each: preemptions(each.deviations), _following)
+            self._one_by_one(_without_a_pair)
             self._one_by_one(_plainer)
+        if self._fair_picks != FAIR_PICKS:
+            self._fair_picks = FAIR_PICKS
+            self.best = self.best if self._fails(self.best) else exact
         return self.best
 
     @property
@@ -114,7 +128,7 @@ class Shrinker:
     def play(self, scenario: Scenario, *, wanted: bool = False) -> Result:
         """Play a scenario as what failed was played: in one lane, or in both."""
         if self._twin is None:
-            return play(scenario, self._database, wanted=wanted)
+            return play(scenario, self._database, wanted=wanted, fair_picks=self._fair_picks)
         return play_in_both(scenario, self._database, self._twin, wanted=wanted)
 
 
@@ -147,10 +161,18 @@ def _without_a_kind(scenario: Scenario) -> Iterator[Scenario]:
         yield replace(scenario, faults=())
     if len(scenario.machines) > 1:
         yield replace(scenario, machines=scenario.machines[:1])
+        yield replace(scenario, machines=scenario.machines[:1], deviations={})
     busy = [number for number, client in enumerate(scenario.clients) if client]
     for number in busy if len(busy) > 1 else ():
         kept = [client if at == number else () for at, client in enumerate(scenario.clients)]
         yield replace(scenario, clients=tuple(kept))
+
+
+def _without_a_pair(scenario: Scenario) -> Iterator[Scenario]:
+    """Without two of the last few preemptions: one that delays and one that makes up for it."""
+    left = preemptions(scenario.deviations)
+    for one, other in combinations(range(len(left)) if len(left) <= FEW else (), 2):
+        yield _following(scenario, [each for at, each in enumerate(left) if at not in {one, other}])
 
 
 def _fewer_actors(scenario: Scenario) -> Iterator[Scenario]:
