@@ -174,7 +174,8 @@ def test_shrinking_ends_with_its_budget_and_has_what_it_found(campaign, monkeypa
     shrinker = Shrinker(result, campaign.database, budget_s=0)
     assert shrinker.shrink() == recorded(result)
     assert (shrinker.reproduces, shrinker.runs) == (True, 1)
-    assert play(shrinker.best, campaign.database).digest == result.digest
+    digests = {play(each, campaign.database).digest for each in (result.scenario, shrinker.best)}
+    assert len(digests) == 1
 
 
 def test_shrinking_plays_nothing_twice(campaign, monkeypatch):

@@ -87,7 +87,6 @@ def play(
     wanted: bool = False,
     digested: bool = True,
     watcher: Watcher | None = None,
-    fair_picks: int = FAIR_PICKS,
 ) -> Result:
     """Play a scenario on a database that is emptied first.
 
@@ -97,7 +96,6 @@ def play(
         wanted: keep the lines of the trace.
         digested: make a digest of the trace and the database.
         watcher: sees every commit after the oracle.
-        fair_picks: within how many choices everything must have ended in the fair phase.
     """
     database.reset()
     trace = Trace(wanted=wanted, digested=digested)
@@ -114,7 +112,7 @@ def play(
     result = Result(scenario, None, chooser, plan.struck, trace)
     with _simulating(oracle, quiet=not wanted):
         try:
-            _perform(scenario, world, stage, result, fair_picks)
+            _perform(scenario, world, stage, result)
         except rules.Violation as violation:
             result.violation = violation
         except EndlessProcessError as error:
@@ -149,7 +147,7 @@ def _simulating(oracle: Oracle, *, quiet: bool) -> Generator[None, None, None]:
         oracle.uninstall()
 
 
-def _perform(scenario: Scenario, world: World, stage: Stage, result: Result, fair_picks: int) -> None:
+def _perform(scenario: Scenario, world: World, stage: Stage, result: Result) -> None:
     ghost = stage.oracle.ghost
 
     def broken() -> bool:
@@ -174,7 +172,7 @@ def _perform(scenario: Scenario, world: World, stage: Stage, result: Result, fai
     world.passing = True
     ghost.moved_at_ms = world.clock.now_ms()
     world.run_for(
-        FAIR_S, fair_picks, lambda: done() or world.clock.now_ms() > ghost.moved_at_ms + PATIENCE_MS
+        FAIR_S, FAIR_PICKS, lambda: done() or world.clock.now_ms() > ghost.moved_at_ms + PATIENCE_MS
     )
     _check(stage)
     rules.at("L", ghost, stage)

@@ -19,16 +19,11 @@ from typing import Any, TypeVar
 from keepstep_testing.sim.chooser import Deviations
 from keepstep_testing.sim.database import Database
 from keepstep_testing.sim.lanes import TWINS_DIFFER, play_in_both
-from keepstep_testing.sim.oracle.rules import RULES
 from keepstep_testing.sim.scenario import Command, Machine, Scenario
-from keepstep_testing.sim.schedule import FAIR_PICKS, Result, play
+from keepstep_testing.sim.schedule import Result, play
 
 T = TypeVar("T")
 
-_OF_PROGRESS = frozenset(rule.number for rule in RULES.values() if rule.kind == "L")
-
-FAIR_PICKS_MAX = 4_000
-"""What a scenario without progress is given while it is made smaller; the smallest is played for as long as any other."""
 FEW = 8
 """Preemptions of which pairs are left out."""
 BUDGET_S = 5.0
@@ -63,7 +58,6 @@ class Shrinker:
         self._twin = twin if self._rule == TWINS_DIFFER else None
         self._end = time.process_time() + budget_s
         self._passed: set[str] = set()
-        self._fair_picks = FAIR_PICKS
         self.runs = 0
         self.best = recorded(result)
         self.reproduces = self._fails(self.best)
@@ -72,8 +66,7 @@ class Shrinker:
         """Shrink until nothing helps any more, or until the budget is spent."""
         if not self.reproduces:
             return self.best
-        exact, before = self.best, None
-        self._fair_picks = FAIR_PICKS_MAX if self._rule in _OF_PROGRESS else FAIR_PICKS
+        before = None
         while self.best != before and not self.spent:
             before = self.best
             self._one_by_one(_without_a_kind)
@@ -84,9 +77,6 @@ class Shrinker:
             self._by_halves(lambda each: preemptions(each.deviations), _following)
             self._one_by_one(_without_a_pair)
             self._one_by_one(_plainer)
-        if self._fair_picks != FAIR_PICKS:
-            self._fair_picks = FAIR_PICKS
-            self.best = self.best if self._fails(self.best) else exact
         return self.best
 
     @property
@@ -128,7 +118,7 @@ class Shrinker:
     def play(self, scenario: Scenario, *, wanted: bool = False) -> Result:
         """Play a scenario as what failed was played: in one lane, or in both."""
         if self._twin is None:
-            return play(scenario, self._database, wanted=wanted, fair_picks=self._fair_picks)
+            return play(scenario, self._database, wanted=wanted, digested=wanted)
         return play_in_both(scenario, self._database, self._twin, wanted=wanted)
 
 
