@@ -20,7 +20,7 @@ from keepstep_testing.sim.oracle.rules import RULES
 from keepstep_testing.sim.page import page
 from keepstep_testing.sim.scenario import Command, Machine, Scenario, drawn
 from keepstep_testing.sim.schedule import FAIR_S, PATIENCE_MS, play
-from keepstep_testing.sim.shrink import Shrinker
+from keepstep_testing.sim.shrink import Shrinker, preemptions, recorded
 
 CORPUS = sorted((Path(__file__).parent / "sim_corpus").glob("*.json"))
 
@@ -72,8 +72,8 @@ def test_hypothesis_draws_scenarios_too(data, campaign):
     assert play(scenario, campaign.database).violation is None
 
 
-def test_a_broken_engine_is_found_made_small_and_kept(campaign, monkeypatch, tmp_path):
-    """A step that starts before its boundary is durable is found at once, and shrinks to next to nothing (A7)."""
+def broken(campaign, monkeypatch):
+    """The first failure of an engine that starts steps before their boundary is durable."""
     commit = Advancer._commit
 
     def starts_early(self, execution, boundary):
@@ -82,11 +82,17 @@ def test_a_broken_engine_is_found_made_small_and_kept(campaign, monkeypatch, tmp
             self._start(execution)
 
     monkeypatch.setattr(Advancer, "_commit", starts_early)
-    result = next(each for each in map(campaign.play_seed, range(1, 200)) if each.violation is not None)
+    return next(each for each in map(campaign.play_seed, range(1, 200)) if each.violation is not None)
+
+
+def test_a_broken_engine_is_found_made_small_and_kept(campaign, monkeypatch, tmp_path):
+    """A step that starts before its boundary is durable is found at once, and shrinks to next to nothing (A7)."""
+    result = broken(campaign, monkeypatch)
     shrinker = Shrinker(result, campaign.database)
     small = shrinker.shrink()
     assert shrinker.reproduces
     assert len(small.faults) <= 1
+    assert len(preemptions(small.deviations)) <= 1
     path = tmp_path / "case.json"
     write_case(path, Case(str(result.violation), result.violation.rule, small))
     assert play(read_case(path).scenario, campaign.database).violation.rule == result.violation.rule
@@ -160,3 +166,40 @@ def test_draws_are_the_seeds_alone():
     """The same seed draws the same scenario."""
     assert drawn(11) == drawn(11)
     assert drawn(11) != drawn(12)
+
+
+def test_shrinking_ends_with_its_budget_and_has_what_it_found(campaign, monkeypatch):
+    """Without any time only the record is played; it is exact, and says what struck and what was followed."""
+    result = broken(campaign, monkeypatch)
+    shrinker = Shrinker(result, campaign.database, budget_s=0)
+    assert shrinker.shrink() == recorded(result)
+    assert (shrinker.reproduces, shrinker.runs) == (True, 1)
+    digests = {play(each, campaign.database).digest for each in (result.scenario, shrinker.best)}
+    assert len(digests) == 1
+
+
+def test_shrinking_plays_nothing_twice(campaign, monkeypatch):
+    """What did not fail once is not tried again in a later round."""
+    played = []
+    monkeypatch.setattr(
+        Shrinker, "play", lambda self, each, play=Shrinker.play: played.append(each) or play(self, each)
+    )
+    Shrinker(broken(campaign, monkeypatch), campaign.database).shrink()
+    passed = [each for each in played if each != played[0]]
+    assert len(passed) == len({repr(each) for each in passed})
+
+
+def test_a_record_is_made_of_what_was_followed(campaign, monkeypatch):
+    """Departures and faults that a smaller scenario does not come to are gone without a play."""
+    result = broken(campaign, monkeypatch)
+    never = {"nobody nothing#1": ["clock advance#0"]}
+    fault = Fault("crash", 1, 0.0, "nobody nothing#1")
+    longer = replace(
+        recorded(result),
+        deviations={**recorded(result).deviations, **never},
+        faults=(*recorded(result).faults, fault),
+    )
+    assert preemptions(never) == [("nobody nothing#1", "clock advance#0")]
+    again = play(longer, campaign.database)
+    assert recorded(again).deviations == recorded(result).deviations
+    assert recorded(again).faults == recorded(result).faults

@@ -56,11 +56,14 @@ class Replay:
 
     Args:
         deviations: as recorded.
+
+    Attributes:
+        deviations: those that were followed.
     """
 
     def __init__(self, deviations: Deviations) -> None:
         self._left = {name: list(picked) for name, picked in deviations.items()}
-        self.deviations = deviations
+        self.deviations: Deviations = {}
 
     def pick(self, options: Sequence[Option], default: Option | None, *, can_tick: bool) -> Option | None:
         """The recorded choice, or the default."""
@@ -71,8 +74,12 @@ class Replay:
             return default
         wanted = left.pop(0)
         if wanted == str(CLOCK):
-            return None if can_tick else default
-        return next((each for each in options if _name(each) == wanted), default)
+            chosen = None if can_tick else default
+        else:
+            chosen = next((each for each in options if _name(each) == wanted), default)
+        if chosen is not default:
+            self.deviations.setdefault(_name(default), []).append(wanted)
+        return chosen
 
 
 def _name(option: Option | None) -> str:

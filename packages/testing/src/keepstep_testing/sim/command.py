@@ -12,7 +12,7 @@ from keepstep_testing.sim.corpus import Case, read_case, write_case
 from keepstep_testing.sim.exhaustive import every_fault_at_every_gate, up_to_two_preemptions
 from keepstep_testing.sim.lanes import LANES, play_in_both
 from keepstep_testing.sim.schedule import Result, play
-from keepstep_testing.sim.shrink import Shrinker
+from keepstep_testing.sim.shrink import Shrinker, preemptions
 
 TRACE_LINES = 150
 
@@ -75,10 +75,9 @@ def _show(campaign: Campaign, result: Result, *, trace: bool, keep: Path | None)
     small = shrinker.shrink()
     seconds = time.perf_counter() - started
     again = shrinker.play(small, wanted=True)
-    preemptions = sum(map(len, (small.deviations or {}).values()))
     sys.stdout.write(
         f"\nseed {small.seed}, shrunk in {shrinker.runs} runs, {seconds:.1f} s:"
-        f" {len(small.faults)} faults, {preemptions} preemptions\n{again.violation}\n"
+        f" {len(small.faults)} faults, {len(preemptions(small.deviations))} preemptions\n{again.violation}\n"
         f"machines {small.machines}\nclients {small.clients}\nfaults {small.faults}\n"
     )
     sys.stdout.write(again.trace.text(None if trace else 60) + "\n")

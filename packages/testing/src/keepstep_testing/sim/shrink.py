@@ -1,14 +1,20 @@
-"""Makes a failing scenario small: fewer commands, faults, machines and preemptions, plainer values; the same invariant.
+"""Makes a failing scenario small: fewer actors, faults, preemptions and commands, plainer values; the same invariant.
 
 What is shrunk is the record of a run: the faults with the gates that they struck, and the departures from the schedule
-without preemptions. Both are names, so that most of them still mean something when something else is gone.
+without preemptions. Both are names, so that most of them still mean something when something else is gone. Of a run that
+still fails the record is taken anew: what did not strike and was not followed any more is gone without a play.
+
+The large pieces come first, as each makes what follows cheaper: everything of a kind, a client, a machine; then what
+clients do, the faults and the preemptions, by halves; then the times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import combinations
+from typing import Any, TypeVar
 
 from keepstep_testing.sim.chooser import Deviations
 from keepstep_testing.sim.database import Database
@@ -16,7 +22,12 @@ from keepstep_testing.sim.lanes import TWINS_DIFFER, play_in_both
 from keepstep_testing.sim.scenario import Command, Machine, Scenario
 from keepstep_testing.sim.schedule import Result, play
 
-RUNS_MAX = 600
+T = TypeVar("T")
+
+FEW = 8
+"""Preemptions of which pairs are left out."""
+BUDGET_S = 5.0
+"""Of the processor's time; what is smallest by then is the answer."""
 
 
 class Shrinker:
@@ -26,74 +37,156 @@ class Shrinker:
         result: what failed.
         database: to play on.
         twin: of the other lane, for a result in which the two differ.
+        budget_s: seconds of the processor's time after which no further scenario is played.
 
     Attributes:
         best: the smallest scenario so far that breaks the same invariant.
         runs: how many scenarios were played.
     """
 
-    def __init__(self, result: Result, database: Database, twin: Database | None = None) -> None:
+    def __init__(
+        self,
+        result: Result,
+        database: Database,
+        twin: Database | None = None,
+        *,
+        budget_s: float = BUDGET_S,
+    ) -> None:
         assert result.violation is not None
         self._rule = result.violation.rule
         self._database = database
         self._twin = twin if self._rule == TWINS_DIFFER else None
+        self._end = time.process_time() + budget_s
+        self._passed: set[str] = set()
         self.runs = 0
         self.best = recorded(result)
         self.reproduces = self._fails(self.best)
 
     def shrink(self) -> Scenario:
-        """Shrink until nothing helps any more, or for ``RUNS_MAX`` runs."""
+        """Shrink until nothing helps any more, or until the budget is spent."""
         if not self.reproduces:
-            return replace(self.best, faults=self.best.faults)
-        again = True
-        while again and self.runs < RUNS_MAX:
-            again = False
-            for smaller in (
-                _fewer_commands,
-                _fewer_ops,
-                _fewer_faults,
-                _fewer_machines,
-                _straighter,
-                _plainer,
-            ):
-                again |= self._pass(smaller)
+            return self.best
+        before = None
+        while self.best != before and not self.spent:
+            before = self.best
+            self._one_by_one(_without_a_kind)
+            self._one_by_one(_fewer_actors)
+            self._by_halves(_commands, _commanding)
+            self._one_by_one(_fewer_ops)
+            self._by_halves(lambda each: each.faults, lambda each, left: replace(each, faults=tuple(left)))
+            self._by_halves(lambda each: preemptions(each.deviations), _following)
+            self._one_by_one(_without_a_pair)
+            self._one_by_one(_plainer)
         return self.best
 
-    def _pass(self, smaller: Callable[[Scenario], Iterator[Scenario]]) -> bool:
-        improved, found = False, True
-        while found and self.runs < RUNS_MAX:
-            found = False
-            for candidate in smaller(self.best):
-                if self._fails(candidate):
-                    self.best, improved, found = candidate, True, True
-                    break
-                if self.runs >= RUNS_MAX:
-                    break
-        return improved
+    @property
+    def spent(self) -> bool:
+        """Whether the budget is."""
+        return time.process_time() >= self._end
+
+    def _one_by_one(self, smaller: Callable[[Scenario], Iterator[Scenario]]) -> None:
+        """Take each candidate that fails, and go on behind those that do not."""
+        at = 0
+        while not self.spent and at < len(candidates := list(smaller(self.best))):
+            at += not self._fails(candidates[at])
+
+    def _by_halves(
+        self, parts: Callable[[Scenario], Sequence[T]], having: Callable[[Scenario, Sequence[T]], Scenario]
+    ) -> None:
+        """Leave out half of the parts, a quarter …, a single one, wherever it still fails."""
+        size = (len(parts(self.best)) + 1) // 2
+        while size and not self.spent:
+            at = 0
+            while at < len(now := parts(self.best)) and not self.spent:
+                if not self._fails(having(self.best, [*now[:at], *now[at + size :]])):
+                    at += size
+            size //= 2
 
     def _fails(self, scenario: Scenario) -> bool:
+        """Whether a scenario breaks the same invariant; then it is the best, as it was played."""
+        key = repr(scenario)
+        if key in self._passed:
+            return False
         self.runs += 1
-        violation = self.play(scenario).violation
-        return violation is not None and violation.rule == self._rule
+        result = self.play(scenario)
+        if result.violation is None or result.violation.rule != self._rule:
+            self._passed.add(key)
+            return False
+        self.best = recorded(result)
+        return True
 
     def play(self, scenario: Scenario, *, wanted: bool = False) -> Result:
         """Play a scenario as what failed was played: in one lane, or in both."""
         if self._twin is None:
-            return play(scenario, self._database, wanted=wanted)
+            return play(scenario, self._database, wanted=wanted, digested=wanted)
         return play_in_both(scenario, self._database, self._twin, wanted=wanted)
 
 
+Preemption = tuple[str, str]
+"""What would have gone on, and what was picked instead."""
+
+
 def recorded(result: Result) -> Scenario:
-    """The scenario that repeats a run by its record."""
-    return replace(result.scenario, faults=tuple(result.struck), deviations=dict(result.deviations))
+    """The scenario that repeats a run by its record: what struck, and what was followed."""
+    return _following(replace(result.scenario, faults=tuple(result.struck)), preemptions(result.deviations))
 
 
-def _fewer_commands(scenario: Scenario) -> Iterator[Scenario]:
+def preemptions(deviations: Deviations | None) -> list[Preemption]:
+    """Where a run departed from the schedule without preemptions; that something went on at last is none."""
+    return [(name, each) for name, picked in (deviations or {}).items() for each in picked if each != name]
+
+
+def _following(scenario: Scenario, left: Sequence[Preemption]) -> Scenario:
+    deviations: Deviations = {}
+    for name, picked in left:
+        deviations.setdefault(name, []).append(picked)
+    return replace(scenario, deviations=deviations)
+
+
+def _without_a_kind(scenario: Scenario) -> Iterator[Scenario]:
+    """Without any preemption, without any fault, with one machine, with one client."""
+    if scenario.deviations:
+        yield replace(scenario, deviations={})
+    if scenario.faults:
+        yield replace(scenario, faults=())
+    if len(scenario.machines) > 1:
+        yield replace(scenario, machines=scenario.machines[:1])
+        yield replace(scenario, machines=scenario.machines[:1], deviations={})
+    busy = [number for number, client in enumerate(scenario.clients) if client]
+    for number in busy if len(busy) > 1 else ():
+        kept = [client if at == number else () for at, client in enumerate(scenario.clients)]
+        yield replace(scenario, clients=tuple(kept))
+
+
+def _without_a_pair(scenario: Scenario) -> Iterator[Scenario]:
+    """Without two of the last few preemptions: one that delays and one that makes up for it."""
+    left = preemptions(scenario.deviations)
+    for one, other in combinations(range(len(left)) if len(left) <= FEW else (), 2):
+        yield _following(scenario, [each for at, each in enumerate(left) if at not in {one, other}])
+
+
+def _fewer_actors(scenario: Scenario) -> Iterator[Scenario]:
     for number, client in enumerate(scenario.clients):
         if client:
             yield _with_client(scenario, number, ())
-        for at in range(len(client)):
-            yield _with_client(scenario, number, (*client[:at], *client[at + 1 :]))
+    if len(scenario.machines) > 1:
+        yield replace(scenario, machines=scenario.machines[:-1])
+    names = {command.instance for client in scenario.clients for command in client}
+    for name in sorted(names) if len(names) > 1 else ():
+        kept = (tuple(each for each in client if each.instance != name) for client in scenario.clients)
+        yield replace(scenario, clients=tuple(kept))
+
+
+def _commands(scenario: Scenario) -> list[tuple[int, Command]]:
+    return [(number, command) for number, client in enumerate(scenario.clients) for command in client]
+
+
+def _commanding(scenario: Scenario, left: Sequence[tuple[int, Command]]) -> Scenario:
+    clients = (
+        tuple(command for whose, command in left if whose == number)
+        for number in range(len(scenario.clients))
+    )
+    return replace(scenario, clients=tuple(clients))
 
 
 def _fewer_ops(scenario: Scenario) -> Iterator[Scenario]:
@@ -119,32 +212,6 @@ def _smaller_ops(ops: list[Any]) -> Iterator[list[Any]]:
             yield [*ops[:at], op[1], *ops[at + 1 :]]
         if op[0] == "do" and op[2]:
             yield [*ops[:at], ["do", op[1], {}], *ops[at + 1 :]]
-
-
-def _fewer_faults(scenario: Scenario) -> Iterator[Scenario]:
-    for at in range(len(scenario.faults)):
-        yield replace(scenario, faults=(*scenario.faults[:at], *scenario.faults[at + 1 :]))
-
-
-def _fewer_machines(scenario: Scenario) -> Iterator[Scenario]:
-    if len(scenario.machines) > 1:
-        yield replace(scenario, machines=scenario.machines[:-1])
-
-
-def _straighter(scenario: Scenario) -> Iterator[Scenario]:
-    """Without any departure, without half of them, a quarter …, without a single one."""
-    names = list(scenario.deviations or {})
-    size = len(names)
-    while size:
-        for start in range(0, len(names), size):
-            gone = set(names[start : start + size])
-            left: Deviations = {k: v for k, v in (scenario.deviations or {}).items() if k not in gone}
-            yield replace(scenario, deviations=left)
-        size //= 2
-    for name in names:
-        picked = (scenario.deviations or {})[name]
-        if len(picked) > 1:
-            yield replace(scenario, deviations={**(scenario.deviations or {}), name: picked[:-1]})
 
 
 def _plainer(scenario: Scenario) -> Iterator[Scenario]:
