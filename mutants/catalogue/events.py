@@ -98,7 +98,7 @@ def apply_steering(""",
         "a wait's result is stored, and the event stays as if nobody had taken it",
         "B1 D4",
         "19",
-        ("engine/execution.py", "consumed=tuple(pending.consumed)", "consumed=()"),
+        ("engine/execution.py", "            tuple(pending.consumed),\n", "            (),\n"),
     ),
     mutant(
         "late-event-counts",

@@ -85,7 +85,7 @@ STEPS = (
         "a step with journal_intent starts without its intent, so after a crash it is run again blindly",
         "B8",
         "B8",
-        ("engine/execution.py", "if intents or (isinstance(end, Hold) and not draining):", "if False:"),
+        ("engine/execution.py", "if intents or (hold and not draining):", "if False:"),
     ),
     mutant(
         "intent-run-again-blindly",

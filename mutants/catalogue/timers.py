@@ -41,8 +41,13 @@ TIMERS = (
         "24 26",
         (
             "engine/seams.py",
-            "return self._at_ms(self._clock.monotonic())",
-            "return self._clock.now_ms()",
+            "self._base_ms = clock.now_ms()",
+            "self._wall, self._base_ms = clock.now_ms, clock.now_ms()",
+        ),
+        (
+            "engine/seams.py",
+            "return self._base_ms + int((self._monotonic() - self._at) * _CAUTIOUS_MS)",
+            "return self._wall()",
         ),
     ),
     mutant(
@@ -80,7 +85,7 @@ TIMERS = (
         "22",
         (
             "engine/execution.py",
-            "self.pending.put_open(open_rows(self.run.id, self.body.commands.values()))",
+            "self.pending.put_open(open_rows(self.run.id, self.body.waits.values()))",
             "self.pending.put_open(())",
         ),
     ),

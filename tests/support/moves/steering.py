@@ -8,7 +8,7 @@ from typing import Any
 from keepstep.model.plan import Creation, Steering
 from keepstep.model.records import StepRecord
 from keepstep.model.status import StepStatus
-from keepstep.store import clock, histories, migrations, runs
+from keepstep.store import clock, histories, listings, migrations, runs
 from keepstep.store.script import Call, Script
 from keepstep.store.tables import PREFIX
 from keepstep_testing.conformance.rows import event_row, run_row, step_row
@@ -74,7 +74,7 @@ def read(place: Place, draw: Draw) -> Any:
             (yield from runs.read_instance(workflow, instance_id, lock=lock_it)),
             (yield from runs.read_run(workflow, instance_id, number)),
             (yield from runs.existing_ids(workflow, INSTANCES)),
-            (yield from runs.list_runs(workflow, status, MANY, after)),
+            (yield from listings.list_runs(workflow, status, MANY, after)),
             {of: _told(each, "seq") for of, each in (yield from runs.load_steps("sqlite", ids)).items()},
             (yield from runs.load_events("sqlite", ids)),
             (yield from runs.find_event(run_id, "e-1")),

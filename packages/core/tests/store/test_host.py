@@ -21,6 +21,7 @@ from keepstep.store.claims import claim, due, next_due, register_runner, renew
 from keepstep.store.clock import read_now
 from keepstep.store.histories import history_events, history_logs, history_steps
 from keepstep.store.host import dialect_of, is_async, run_async, run_sync, sync_target
+from keepstep.store.listings import list_runs
 from keepstep.store.postgres import PostgresStore
 from keepstep.store.rescue import release_runner, rescue
 from keepstep.store.runs import (
@@ -29,7 +30,6 @@ from keepstep.store.runs import (
     find_event,
     holder,
     insert_creations,
-    list_runs,
     load_events,
     load_steps,
     open_steps,
@@ -379,8 +379,6 @@ def test_another_dialect_is_refused():
 def test_what_few_apps_use_is_not_imported_by_all():
     """Start-up costs what is used: the ORM, asyncio's SQLAlchemy and the PostgreSQL driver are loaded when needed (W7)."""
     unwanted = ("sqlalchemy.orm", "sqlalchemy.ext.asyncio", "asyncpg", "starlette", "httpx")
-    program = (
-        f"import sys, keepstep; sys.exit(', '.join(each for each in {unwanted!r} if each in sys.modules) or 0)"
-    )
+    program = f"import sys, keepstep; sys.exit(', '.join(each for each in {unwanted!r} if each in sys.modules) or 0)"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stderr) == (0, "")

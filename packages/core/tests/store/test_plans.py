@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine
 
-from keepstep.store import boundaries, changes, claims, held, histories, rescue, runs
+from keepstep.store import boundaries, changes, claims, held, histories, listings, rescue, runs
 from keepstep.store.statement import Statement
 from tests.support.databases import fresh_database, make_tables
 from tests.support.rows import NOW, RUN_ID, RUNNER_ID
@@ -34,7 +34,7 @@ VALUES = {
     "latest": True,
     "pause_requested": True,
 }
-LISTINGS = (*runs.LISTING, *runs.LISTING_BY_STATUS)
+LISTINGS = (*listings.LISTING, *listings.LISTING_BY_STATUS)
 HISTORIES = tuple(
     each for ways in vars(histories).values() if isinstance(ways, histories.Ways) for each in ways
 )

@@ -75,8 +75,7 @@ class Execution:
         self.cancel_delivered = any(record.key == CANCEL_KEY for record in records)
         self.committing = self.ending = self.steered = self.dropped = self.doubtful = False
         self.turns: list[Any] = []
-        resolved = [record.at for record in records if record.at is not None and record.seq is not None]
-        self._last_at = max(resolved, default=run.started_at or run.created_at)
+        self._last_at = _last_resolved_at(run, records)
 
     # --- what comes in
 
@@ -290,3 +289,9 @@ class Execution:
             if attempt.command.journal_intent and not attempt.intent_stored and attempt.phase is Phase.READY:
                 attempt.intent_stored = True
                 self.pending.put(intent_row(attempt.command, self.run.id, attempt.number + 1, now))
+
+
+def _last_resolved_at(run: RunRecord, records: Sequence[StepRecord]) -> int:
+    """Loop time of the last resolution, at first of the run's start (A3)."""
+    resolved = [record.at for record in records if record.at is not None and record.seq is not None]
+    return max(resolved, default=run.started_at or run.created_at)

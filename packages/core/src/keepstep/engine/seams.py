@@ -140,5 +140,7 @@ class DatabaseClock:
 
     def _at_ms(self, monotonic: float) -> int:
         since = monotonic - self._at
-        pace = _CAUTIOUS_MS if since >= 0 else 2_000 - _CAUTIOUS_MS  # an instant before was no later than this
+        pace = (
+            _CAUTIOUS_MS if since >= 0 else 2_000 - _CAUTIOUS_MS
+        )  # an instant before was no later than this
         return self._base_ms + math.floor(since * pace)

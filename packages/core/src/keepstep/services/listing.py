@@ -12,7 +12,7 @@ from keepstep.model.outcome import InstanceDetails, Page
 from keepstep.model.status import Status
 from keepstep.services.target import Done
 from keepstep.services.views import details_view
-from keepstep.store.runs import list_runs
+from keepstep.store.listings import list_runs
 from keepstep.store.script import Script
 
 LIMIT_MAX = 1000

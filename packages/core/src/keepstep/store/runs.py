@@ -21,7 +21,7 @@ from keepstep.model.records import EventRecord, RunnerRecord, RunRecord, StepRec
 from keepstep.model.status import TERMINAL, StepStatus
 from keepstep.store.changes import ADD_CHANGE
 from keepstep.store.script import Call, Row, Script
-from keepstep.store.statement import DialectName, Statement, among, db_now, fixed, ids, limited, names
+from keepstep.store.statement import DialectName, Statement, among, db_now, fixed, ids, names
 from keepstep.store.tables import IS_BUFFERED, IS_LATEST, event, run, run_step, runner, task
 
 
@@ -34,12 +34,12 @@ class Snapshot(NamedTuple):
     task: TaskRecord | None
 
 
-def _given(column: ColumnElement[Any], name: str | None = None) -> ColumnElement[bool]:
+def given(column: ColumnElement[Any], name: str | None = None) -> ColumnElement[bool]:
     """``column = :name`` (by default the column's own name)."""
     return column == bindparam(name or column.key, type_=column.type)
 
 
-_ONE_INSTANCE = (_given(run.c.workflow), _given(run.c.instance_id))
+_ONE_INSTANCE = (given(run.c.workflow), given(run.c.instance_id))
 
 READ_INSTANCE = Statement(
     select(db_now(), *run.c, *task.c)
@@ -61,10 +61,10 @@ LOCK_INSTANCE = Statement(
 
 A run that a restart has replaced while it was waited for is no row at all.
 """
-READ_RUN = Statement(select(run).where(*_ONE_INSTANCE, _given(run.c.run_number)), "read run")
+READ_RUN = Statement(select(run).where(*_ONE_INSTANCE, given(run.c.run_number)), "read run")
 EXISTING_IDS = Statement(
     select(run.c.instance_id).where(
-        _given(run.c.workflow), among(run.c.instance_id, names("instance_ids")), IS_LATEST
+        given(run.c.workflow), among(run.c.instance_id, names("instance_ids")), IS_LATEST
     ),
     "which instances exist",
 )
@@ -83,55 +83,27 @@ LOAD_EVENTS = Statement(
 )
 OPEN_STEPS = Statement(
     select(run_step)
-    .where(_given(run_step.c.run_id), run_step.c.seq.is_(None))
+    .where(given(run_step.c.run_id), run_step.c.seq.is_(None))
     .order_by(run_step.c.started_at),
     "open steps",
 )
 WAITS_FOR = Statement(
     select(run_step.c.key).where(
-        _given(run_step.c.run_id),
+        given(run_step.c.run_id),
         run_step.c.seq.is_(None),
         run_step.c.status == fixed(StepStatus.WAITING),
-        _given(run_step.c.event_type),
+        given(run_step.c.event_type),
     ),
     "waits for an event",
 )
 FIND_EVENT = Statement(
-    select(event).where(_given(event.c.run_id), _given(event.c.event_id)), "find event by its sender's id"
+    select(event).where(given(event.c.run_id), given(event.c.event_id)), "find event by its sender's id"
 )
 HOLDER = Statement(
-    select(runner).select_from(task.join(runner, runner.c.id == task.c.owner)).where(_given(task.c.run_id)),
+    select(runner).select_from(task.join(runner, runner.c.id == task.c.owner)).where(given(task.c.run_id)),
     "holder of a run",
 )
 
-
-def _listing(label: str, *where: ColumnElement[bool]) -> Statement:
-    found = select(run).where(_given(run.c.workflow), IS_LATEST, *where)
-    return Statement(limited(found.order_by(run.c.created_at.desc(), run.c.id.desc())), label)
-
-
-class Listing(NamedTuple):
-    """One order of runs: its first page, and what follows a row as two ranges of the index.
-
-    A comparison of pairs would say it in one, but SQLite seeks by its first half only.
-    """
-
-    first: Statement
-    same_instant: Statement
-    older: Statement
-
-
-def _listings(label: str, *where: ColumnElement[bool]) -> Listing:
-    created_at, before = bindparam("created_at", type_=BigInteger()), bindparam("id", type_=BigInteger())
-    return Listing(
-        _listing(label, *where),
-        _listing(f"{label}, rest of an instant", *where, run.c.created_at == created_at, run.c.id < before),
-        _listing(f"{label}, older", *where, run.c.created_at < created_at),
-    )
-
-
-LISTING = _listings("list runs")
-LISTING_BY_STATUS = _listings("list runs by status", _given(run.c.status))
 
 CREATE_RUN = Statement(insert(run).on_conflict_do_nothing(), "create run", run.c.keys())
 """Insert a run unless its instance exists already (E2)."""
@@ -155,10 +127,10 @@ PUT_TASK = Statement(
     "put task",
     task.c.keys(),
 )
-DROP_TASK = Statement(task.delete().where(_given(task.c.run_id)), "drop task", ("run_id",))
+DROP_TASK = Statement(task.delete().where(given(task.c.run_id)), "drop task", ("run_id",))
 DROP_STEPS = Statement(
     run_step.delete().where(
-        _given(run_step.c.run_id),
+        given(run_step.c.run_id),
         run_step.c.seq.is_(None) | (run_step.c.seq >= bindparam("from_seq", type_=BigInteger())),
     ),
     "drop steps",
@@ -173,7 +145,7 @@ RETURN_EVENTS = Statement(
     "return events",
 )
 """What dropped waits had taken is buffered again, for their next try."""
-_expected = (_given(run.c.id, "of_run"), run.c.version == bindparam("expect_version"))
+_expected = (given(run.c.id, "of_run"), run.c.version == bindparam("expect_version"))
 PUT_RUN = Statement(
     run.update()
     .where(*_expected)
@@ -287,31 +259,6 @@ def holder(run_id: int) -> Script[RunnerRecord | None]:
     """The runner that owns the run's task, its lease valid or not."""
     found = yield Call(HOLDER, {"run_id": run_id})
     return RunnerRecord._make(found[0]) if found else None
-
-
-def list_runs(
-    workflow: str, status: str | None, limit: int, after: tuple[int, int] | None = None
-) -> Script[list[RunRecord]]:
-    """A page of a workflow's newest runs, youngest first.
-
-    Args:
-        workflow: which workflow.
-        status: only runs of this status, or None for all.
-        limit: rows at most; ask for one more to learn whether a page follows.
-        after: ``(created_at, id)`` of the last row of the page before. Rows with equal instants are told apart.
-    """
-    listing = LISTING if status is None else LISTING_BY_STATUS
-    wanted: dict[str, Any] = {"workflow": workflow}
-    if status is not None:
-        wanted["status"] = status
-    if after is None:
-        rows = yield Call(listing.first, {**wanted, "limit": limit})
-        return [run_record(row) for row in rows]
-    place = {"created_at": after[0]}
-    rows = [*(yield Call(listing.same_instant, {**wanted, **place, "id": after[1], "limit": limit}))]
-    if len(rows) < limit:
-        rows += yield Call(listing.older, {**wanted, **place, "limit": limit - len(rows)})
-    return [run_record(row) for row in rows]
 
 
 def insert_creations(dialect: DialectName, creations: Sequence[Creation]) -> Script[frozenset[int]]:  # noqa: ARG001  # scripts are called alike

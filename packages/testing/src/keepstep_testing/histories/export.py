@@ -17,7 +17,8 @@ from keepstep.model.facts import CANCEL_KEY
 from keepstep.model.records import RunRecord, StepRecord
 from keepstep.store.address import Database, url_of
 from keepstep.store.api import Store
-from keepstep.store.runs import list_runs, load_steps
+from keepstep.store.listings import list_runs
+from keepstep.store.runs import load_steps
 from keepstep.store.script import Call, Script
 from keepstep.store.sqlite import SqliteStore
 from keepstep.store.statement import DialectName, Statement

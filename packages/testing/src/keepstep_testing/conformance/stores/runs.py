@@ -12,13 +12,13 @@ from keepstep.model.status import Status, StepStatus
 from keepstep.store import tables
 from keepstep.store.boundaries import commit_group
 from keepstep.store.histories import history_events, history_logs, history_steps
+from keepstep.store.listings import list_runs
 from keepstep.store.runs import (
     apply_steering,
     existing_ids,
     find_event,
     holder,
     insert_creations,
-    list_runs,
     load_events,
     open_steps,
     read_instance,

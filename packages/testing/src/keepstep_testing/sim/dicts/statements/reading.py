@@ -7,7 +7,7 @@ from typing import Any
 
 from keepstep.model.records import RunRecord, StepRecord, TaskRecord
 from keepstep.model.status import StepStatus
-from keepstep.store import clock, migrations, runs
+from keepstep.store import clock, listings, migrations, runs
 from keepstep.store.tables import PREFIX
 from keepstep_testing.sim.dicts.answers import Rows, answers
 from keepstep_testing.sim.dicts.database import DictDatabase
@@ -138,7 +138,7 @@ def _listed(which: Callable[[RunRecord, Mapping[str, Any]], bool]) -> Callable[.
     return page
 
 
-for listing in (runs.LISTING, runs.LISTING_BY_STATUS):
+for listing in (listings.LISTING, listings.LISTING_BY_STATUS):
     answers(listing.first)(_listed(lambda _run, _given: True))
     answers(listing.same_instant)(
         _listed(lambda run, given: run.created_at == given["created_at"] and run.id < given["id"])
