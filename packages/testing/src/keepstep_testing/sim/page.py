@@ -12,11 +12,11 @@ from keepstep_testing.sim.chooser import PORTFOLIO
 from keepstep_testing.sim.faults.kinds import KINDS
 from keepstep_testing.sim.faults.plan import OF_WORKLOAD
 from keepstep_testing.sim.lanes import LANES, TWINS_DIFFER
+from keepstep_testing.sim.operator import LONG_WAIT_MS
 from keepstep_testing.sim.oracle.oracle import AT_ATTEMPTS, BETWEEN_RUNS
 from keepstep_testing.sim.oracle.rules import RULES
 from keepstep_testing.sim.scenario import CHAOS
 from keepstep_testing.sim.schedule import PATIENCE_MS
-from keepstep_testing.sim.stage import LONG_WAIT_MS
 
 FIRST, SECOND = LANES
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +15,15 @@ from keepstep_testing.sim.dispatch import SimDispatcher
 from keepstep_testing.sim.faults.kinds import LEASE_S
 from keepstep_testing.sim.faults.plan import FaultPlan
 from keepstep_testing.sim.faults.timeline import Timeline
+from keepstep_testing.sim.operator import help_along
 from keepstep_testing.sim.oracle.oracle import Oracle
 from keepstep_testing.sim.oracle.rules import Violation
 from keepstep_testing.sim.play import CODES, Outside
 from keepstep_testing.sim.process import Process
 from keepstep_testing.sim.scenario import Command, Machine
+from keepstep_testing.sim.ticks import serve_ticks
 from keepstep_testing.sim.world import World
 
-TICK_EVERY_S = 1.0
-LONG_WAIT_MS = 3_000
-"""The operator waits no longer for a wait to end by itself."""
 POLL = "5 seconds"
 """How often a runner looks when nothing tells it to."""
 
@@ -105,7 +103,7 @@ class Stage:
         if machine.kind == "runner":
             process.spawn(self._run(process, machine), "main")
         else:
-            process.spawn(self._serve_ticks(process, machine), "main")
+            process.spawn(serve_ticks(process, machine), "main")
         return process
 
     def add_runner(self) -> None:
@@ -183,37 +181,13 @@ class Stage:
             if process is not kept:
                 self._retire(process)
         operator = self.world.process("operator", "host-9")
-        operator.spawn(self._help_along(operator), "operator")
+        operator.spawn(help_along(self, operator), "operator")
 
     def _able(self) -> list[Process]:
         """Who may be left alone: a runner, unless there never was one; ticks alone do not count takeovers (B7)."""
         kinds = {"runner"} & {each.kind for each in self.machines.values()} or {"ticker"}
         able = [each for each in self.servers() if self.machines[each.name].kind in kinds]
         return [each for each in able if each.code != "without" and not each.draining]
-
-    async def _help_along(self, operator: Process) -> None:
-        """Resume what is paused, and send what is waited for for long: time in which nothing happens costs most."""
-        while True:
-            commands = [each for run in self.oracle.ghost.live() for each in self._missing(run)]
-            for command in commands:
-                operator.app = operator.app or App(operator.surroundings, dispatcher=None, **CODES["current"])
-                await self._operate(operator.app, self._begun(command))
-            await asyncio.sleep(1 if commands else 20)
-
-    def _missing(self, run: Any) -> list[Command]:
-        """What a run lacks that only somebody outside can give it."""
-        if run.status == "paused" or run.pause_requested:
-            return [Command(0, "resume", run.instance_id)]
-        late = self.world.clock.now_ms() + LONG_WAIT_MS
-        waits = [
-            row.event_type
-            for row in self.oracle.ghost.steps[run.id].values()
-            if row.seq is None
-            and row.event_type is not None
-            and row.status == "waiting"
-            and row.due_at > late
-        ]
-        return [Command(0, "event", run.instance_id, [kind, 0, None]) for kind in waits]
 
     def stop_all(self) -> None:
         """Everybody drains and goes."""
@@ -263,31 +237,6 @@ class Stage:
                 break
         process.app = app
 
-    async def _serve_ticks(self, process: Process, machine: Machine) -> None:
-        """A serverless host: each tick is a request of somebody's clock (B9)."""
-        app: Any = App(
-            process.surroundings,
-            dispatcher=None,
-            runner=RunnerOptions(cache=machine.cache, hook_lease=f"{int(LEASE_S * 1000)}ms"),
-            **CODES[process.code],
-        )
-        running: set[asyncio.Task[Any]] = set()
-
-        async def tick() -> None:
-            with suppress(StoreUnavailableError, StoreConflictError):
-                await app.tick(5)
-
-        def arrived() -> None:
-            if len(running) < 3:
-                task = process.spawn(tick(), "tick")
-                running.add(task)
-                task.add_done_callback(running.discard)
-
-        process.app = app
-        while True:
-            self.world.send(process, "tick", arrived)
-            await asyncio.sleep(TICK_EVERY_S)
-
     # --- clients
 
     def client(self, number: int, commands: tuple[Command, ...]) -> None:
@@ -322,6 +271,10 @@ class Stage:
         operation = Operation(command, self.oracle.ghost.seen)
         self.operations.append(operation)
         return operation
+
+    async def act(self, app: Any, command: Command) -> None:
+        """Do what a client does, through an app, and remember it."""
+        await self._operate(app, self._begun(command))
 
     async def _operate(self, app: Any, operation: Operation) -> None:
         try:
