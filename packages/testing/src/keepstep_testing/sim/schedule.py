@@ -163,7 +163,7 @@ def _perform(scenario: Scenario, world: World, stage: Stage, result: Result) -> 
         world.settle()
     for number, commands in enumerate(scenario.clients, 1):
         stage.client(number, commands)
-    world.run(done, scenario.chaos_picks, fair=scenario.calm)
+    world.run(done, FAIR_PICKS if scenario.calm else scenario.chaos_picks, fair=scenario.calm)
     result.chaos_picks = world.picks
     _check(stage)
 
