@@ -110,16 +110,15 @@ class Execution:
     def settle(self, now: int) -> None:
         """Deliver all that is known at ``now``, one resolution at a time (A2)."""
         self.attempts.rearm(now)
-        inbox = self.inbox
         while self.outcome is None:
-            item = inbox.pop(0) if inbox else self._next_known(now)
+            item = self.inbox.pop(0) if self.inbox else self._next_known(now)
             if item is None:
                 return
             if isinstance(item, AttemptFailed):
                 self._judge(item, now)
             elif isinstance(item, CancelAsked) or self.body.is_open(item.key):
                 self._resolve(item, now)
-        inbox.clear()
+        self.inbox.clear()
 
     def boundary(
         self,
@@ -146,7 +145,7 @@ class Execution:
             draining=draining,
         )
         hold = type(end) is Hold
-        if isinstance(end, ContinueAsNew):
+        if type(end) is ContinueAsNew:
             end = end._replace(events=tuple(event.id for event in self.events))
         if intents or (hold and not draining):
             self._note_intents(now)
@@ -200,8 +199,7 @@ class Execution:
 
     def resolved_row(self, fact: Fact, now: int) -> StepRecord:
         """The row that would deliver ``fact`` next."""
-        waits = self.body.waits
-        command = waits.get(fact.key) if waits and not isinstance(fact, CancelAsked) else None
+        command = None if isinstance(fact, CancelAsked) else self.body.waits.get(fact.key)
         return resolution(fact, command, self.run.id, self.body.seq + 1, max(now, self._last_at))
 
     # --- inside
