@@ -197,8 +197,8 @@ def concurrency_holds(ghost: Ghost, commit: Commit) -> Iterator[str]:
     mine = ghost.held_by(commit.process)
     known = {
         execution.run.id
-        for execution, _, process in ghost.held.values()
-        if process is commit.process and not execution.dropped
+        for execution, number, process in ghost.held.values()
+        if process is commit.process and not execution.dropped and _newest(ghost, execution.run.id) == number
     }
     owners = {run_id: _in_hand(task) for run_id, task in ghost.tasks.items() if run_id in known}
     for _, old, new in commit.of["task"]:
@@ -208,6 +208,11 @@ def concurrency_holds(ghost: Ghost, commit: Commit) -> Iterator[str]:
         owned = sum(owner == runner for owner in owners.values())
         if owned > limit:
             yield f"runner {runner} of {commit.process.name} has {owned} runs in hand, at most {limit}"
+
+
+def _newest(ghost: Ghost, run_id: int) -> int | None:
+    claim = ghost.claims.get(run_id)
+    return None if claim is None else claim.number
 
 
 def _in_hand(task: Any) -> int | None:
