@@ -202,8 +202,10 @@ def concurrency_holds(ghost: Ghost, commit: Commit) -> Iterator[str]:
     }
     owners = {run_id: _in_hand(task) for run_id, task in ghost.tasks.items() if run_id in known}
     for _, old, new in commit.of["task"]:
-        if old is None or new is None or old.owner != new.owner:
-            owners[(new or old).run_id] = None if new is None else _in_hand(new)
+        if new is None:
+            owners.pop(old.run_id, None)
+        elif old is None or old.owner != new.owner:
+            owners[new.run_id] = _in_hand(new)
     for runner in mine:
         owned = sum(owner == runner for owner in owners.values())
         if owned > limit:
