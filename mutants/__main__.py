@@ -55,7 +55,7 @@ def _by_hand(given: argparse.Namespace) -> int:
     wanted = [each for each in MUTANTS.values() if given.mutant in each.name]
     judged, campaign = _resumed(given, wanted)
     judged += _told(campaign.by_hand(_without(wanted, judged)), given.log)
-    if not given.mutant:
+    if not given.mutant and not given.untested:  # a page says "nobody" only of what every judge has let pass
         report.write("by hand", report.by_hand(judged, given.seconds))
     killed = sum("killed" in {verdict.state for verdict in each.verdicts} for each in judged)
     print(f"{killed} of {len(judged)} killed")
@@ -69,7 +69,7 @@ def _automatic(given: argparse.Namespace) -> int:
     judged += _told(campaign.automatic(_without(chosen, judged)), given.log)
     order = {each.name: number for number, each in enumerate(every)}
     judged.sort(key=lambda each: order[each.mutant.name])
-    if not given.mutant:
+    if not given.mutant and not given.untested:
         report.write("automatic", report.automatic(judged, given.seconds, given.seed, len(every)))
     noticed = sum(each.caught for each in judged)
     print(f"{noticed} of {len(judged)} noticed")

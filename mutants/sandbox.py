@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import compileall
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +29,7 @@ class Outcome(NamedTuple):
     Attributes:
         code: its exit code; None = it was stopped because its time was over.
         output: what it printed.
-        seconds: how long it took.
+        seconds: of the processor's time, its children's too.
     """
 
     code: int | None
@@ -74,7 +74,7 @@ class Sandbox:
             "PYTHONDONTWRITEBYTECODE": "1",
             WHERE: str(self.core),
         }
-        started = time.monotonic()
+        before = _spent()
         with subprocess.Popen(
             ["nice", "-n", "5", sys.executable, *command],  # noqa: S607
             cwd=ROOT,
@@ -89,8 +89,8 @@ class Sandbox:
             except subprocess.TimeoutExpired:
                 os.killpg(child.pid, signal.SIGKILL)
                 output, _ = child.communicate()
-                return Outcome(None, output, time.monotonic() - started)
-        return Outcome(child.returncode, output, time.monotonic() - started)
+                return Outcome(None, output, _spent() - before)
+        return Outcome(child.returncode, output, _spent() - before)
 
 
 @contextmanager
@@ -98,6 +98,12 @@ def sandbox() -> Generator[Sandbox, None, None]:
     """A copy that is gone after the block."""
     with tempfile.TemporaryDirectory(prefix="keepstep-mutants-") as folder:
         yield Sandbox(Path(folder))
+
+
+def _spent() -> float:
+    """Seconds of the processor's time that judges have taken so far; of all of them, where several judge at a time."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _write(path: Path, text: str, stamp_ns: int) -> None:

@@ -157,8 +157,9 @@ def test_result_that_no_longer_fits_contradicts() -> None:
     async def probe(event: Event, step: WorkflowStep) -> None:
         await step.do("a", number)
 
-    told = difference(Drive(probe, records=[resolved(1, "do:a", "text")]))
-    assert told.startswith("the result that is recorded for 'do:a' cannot be read")
+    drive = Drive(probe, records=[resolved(1, "do:a", "text")])
+    assert difference(drive).startswith("the result that is recorded for 'do:a' cannot be read")
+    assert drive.body.asked == ["do:a"]
 
 
 def test_params_that_no_longer_fit_contradict() -> None:

@@ -40,19 +40,27 @@ class Coins:
         if self.honest:
             return recorded is not False
         fallen = self._draws.random() < 0.5  # a fair coin
-        if recorded is not None and fallen != recorded:
+        if recorded is not None and fallen != recorded and not self._is_stored(instance_id, run_number, name):
             self.flips += 1
             loop = asyncio.get_running_loop()
             self._contradicted[id(loop)] = (loop, f"{'do' if recorded else 'sleep'}:{name}")
         return fallen
 
+    def _is_stored(self, instance_id: str, run_number: int, name: str) -> bool:
+        """Whether both sides of a coin are stored, as one of them was waited for earlier: then neither contradicts."""
+        keys = {f"do:{name}", f"sleep:{name}"}
+        return keys <= self._steps(instance_id, run_number).keys()
+
     def recorded(self, instance_id: str, run_number: int, name: str) -> bool | None:
         """How the toss fell that is recorded; None = nothing is."""
+        return _fallen(self._steps(instance_id, run_number), name)
+
+    def _steps(self, instance_id: str, run_number: int) -> dict[str, Any]:
         assert self._ghost is not None
         for run in self._ghost.runs.values():
             if (run.instance_id, run.run_number) == (instance_id, run_number):
-                return _fallen(self._ghost.steps[run.id], name)
-        return None
+                return self._ghost.steps[run.id]
+        return {}
 
     def contradicted(self, body: Any) -> str | None:
         """The record's key that a toss in this body contradicted, or None."""

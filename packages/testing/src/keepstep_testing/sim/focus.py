@@ -22,6 +22,10 @@ Fleet = tuple[str, ...]
 Focus = Callable[[Draws], tuple[list[Any], list[Command], Sequence[str]]]
 """From draws to a program, what the second client does, and the faults that belong to it."""
 
+SELDOM = frozenset(
+    {"slow hook", "hook unanswered", "user's answer lost", "tick late", "tick doubled", "tick lost"}
+)
+"""Kinds that find few gates in a schedule."""
 SOON = (0, 0, 10, 50, 200, 1_000)
 CRASHES = ("crash", "crash silently", "crash before the answer", "stall, long", "stall, about a lease")
 ANSWERS = (
@@ -72,7 +76,8 @@ def _machines(draw: Draws, fleets: Sequence[Fleet], drifts: Sequence[int]) -> tu
 
 
 def _fault(draw: Draws, kind: str) -> Fault:
-    return Fault(kind, draw.integer(1, draw.pick((3, 12, 40))), draw.pick(KINDS[kind].seconds))
+    last = 2 if kind in SELDOM else draw.pick((3, 12, 40))
+    return Fault(kind, draw.integer(1, last), draw.pick(KINDS[kind].seconds))
 
 
 def _client(draw: Draws, count: int, make: Callable[[], Does]) -> list[Command]:

@@ -161,7 +161,9 @@ class Stage:
 
     def mend_schema(self) -> None:
         """The schema is what today's code needs."""
-        if self._torn:
+        if self._torn and self.world.in_transaction:  # which may be rolled back, and this with it
+            self.world.later(10_000, self.mend_schema)
+        elif self._torn:
             self._torn = False
             self.oracle.ghost.misfits.clear()
             self.world.database.set_revision(CORE.head)

@@ -174,6 +174,11 @@ def at_database(option: Option) -> bool:
     )
 
 
+def at_quiet(option: Option) -> bool:
+    """Any gate of a machine that serves, while nobody writes."""
+    return at_server(option) and not _writing(option)
+
+
 def at_quiet_written(option: Option) -> bool:
     """The answer of a write of a machine that serves, while nobody writes."""
     return at_written(option) and at_server(option) and not _writing(option)

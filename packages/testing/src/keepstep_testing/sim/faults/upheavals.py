@@ -6,6 +6,7 @@ from keepstep.errors import StoreUnavailableError
 from keepstep_testing.sim.faults.kinds import (
     at_commit,
     at_database,
+    at_quiet,
     at_quiet_written,
     at_server,
     at_thread,
@@ -88,7 +89,7 @@ def _power_failure(stage: Stage, gate: Gate, seconds: float) -> bool:
     "torn migration",
     "26",
     "half the fleet starts with code that needs a newer schema, before it is migrated",
-    at_server,
+    at_quiet,
     (2.0, 8.0),
 )
 def _torn_migration(stage: Stage, gate: Gate, seconds: float) -> bool:

@@ -153,6 +153,17 @@ def epoch_rises(ghost: Ghost, commit: Commit) -> Iterator[str]:
                 yield f"run {old.run_id} was taken over from runner {old.owner}, whose epoch stayed"
 
 
+@rule("4d", "S", "Nobody else takes a runner's row away while it lives and its lease lasts", "runner")
+def runners_stay(ghost: Ghost, commit: Commit) -> Iterator[str]:
+    """A runner that holds nothing is as good as any other."""
+    for _, old, new in commit.of["runner"]:
+        holder = None if old is None else ghost.process_of.get(old.id)
+        if old is None or new is not None or holder is commit.process:
+            continue
+        if old.locked_until >= commit.now_ms and holder is not None and holder.alive:
+            yield f"{commit.process.name} took away runner {old.id} of {holder.name}, whose lease lasts until {old.locked_until}"
+
+
 @rule("6", "S", "A runner releases, gives back and parks only what is its own", "task")
 def stale_owners_write_nothing(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """One check for each verb by which a holder writes a task."""
@@ -186,16 +197,24 @@ def concurrency_holds(ghost: Ghost, commit: Commit) -> Iterator[str]:
     mine = ghost.held_by(commit.process)
     known = {
         execution.run.id
-        for execution, _, process in ghost.held.values()
-        if process is commit.process and not execution.dropped
+        for execution, number, process in ghost.held.values()
+        if process is commit.process and not execution.dropped and _newest(ghost, execution.run.id) == number
     }
     owners = {run_id: _in_hand(task) for run_id, task in ghost.tasks.items() if run_id in known}
     for _, old, new in commit.of["task"]:
-        owners[(new or old).run_id] = None if new is None else _in_hand(new)
+        if new is None:
+            owners.pop(old.run_id, None)
+        elif old is None or old.owner != new.owner:
+            owners[new.run_id] = _in_hand(new)
     for runner in mine:
         owned = sum(owner == runner for owner in owners.values())
         if owned > limit:
             yield f"runner {runner} of {commit.process.name} has {owned} runs in hand, at most {limit}"
+
+
+def _newest(ghost: Ghost, run_id: int) -> int | None:
+    claim = ghost.claims.get(run_id)
+    return None if claim is None else claim.number
 
 
 def _in_hand(task: Any) -> int | None:

@@ -218,10 +218,10 @@ def no_wake_up_is_lost(ghost: Ghost, commit: Commit) -> Iterator[str]:
         rows = {**ghost.steps[run_id], **_rows(commit, run_id)}
         if run.pause_requested:
             yield f"run {run_id} is parked until {task.run_at}, and was to be paused"
-        if run.cancel_reason is not None and "cancel:request" not in rows:
-            yield f"run {run_id} is parked until {task.run_at}, and has not heard that it is cancelled"
         if run.error is not None:
             continue  # the code does not fit: it rests whatever comes (E10)
+        if run.cancel_reason is not None and "cancel:request" not in rows:
+            yield f"run {run_id} is parked until {task.run_at}, and has not heard that it is cancelled"
         for kind in _missed(ghost, commit, run_id, rows):
             yield f"run {run_id} is parked until {task.run_at}, and waits for {kind!r}, which is there"
 
