@@ -73,7 +73,7 @@ class SyncBinding(Generic[P, R]):
             PayloadTooLargeError: they are larger than the limit.
         """
         created = self._port.create(self._verbs.create(id, params, if_exists))
-        return self.instance(created[0])
+        return SyncInstance(self._port, self._verbs.known(created[0]))
 
     def create_batch(self, items: Iterable[BatchItem[P]]) -> tuple[SyncInstance[R], ...]:
         """Begin up to 100 instances; existing and repeated ids are skipped (E2).
@@ -88,7 +88,7 @@ class SyncBinding(Generic[P, R]):
             InvalidInputError: too many items, or one that is invalid: nothing was created.
         """
         created = self._port.create(self._verbs.create_batch(items))
-        return tuple(self.instance(each) for each in created)
+        return tuple(SyncInstance(self._port, self._verbs.known(each)) for each in created)
 
     def get(self, id: str) -> SyncInstance[R]:
         """Give the handle of an instance that exists.
