@@ -15,6 +15,7 @@ from keepstep import (
     RunnerOptions,
     StepContext,
     StepFailedError,
+    WorkflowCancelledError,
     WorkflowEvent,
     WorkflowStep,
 )
@@ -149,6 +150,35 @@ def test_a_parked_body_is_dropped_when_others_advanced_the_run(virtually, betwee
         assert Counted.calls == list(range(6))
 
     virtually(main)
+
+
+@define(name="tidy")
+async def tidy(event: WorkflowEvent[None], step: WorkflowStep) -> None:  # a body has these arguments
+    """Wait until it is cancelled, then clean up at leisure."""
+    try:
+        await step.wait_for_event("word", "word", timeout=None)
+    finally:
+        for number in range(3):
+            await step.sleep("rest", "1 minute")
+            await step.do("count", count, number)
+
+
+def test_a_cancellation_that_was_delivered_does_not_come_again_with_a_replay(virtually):
+    """A2, E5: cleanup goes on where it was, whether its body stayed in memory or is made anew at each step."""
+
+    async def main(fleet, cache):
+        Counted.calls.clear()
+        node = await fleet.started(tidy, options=RunnerOptions(cache=cache))
+        instance = await node.workflows.tidy.create(f"i{cache}")
+        await fleet.until(lambda: not node.held)
+        await instance.cancel("enough")
+        with pytest.raises(WorkflowCancelledError, match="enough"):
+            await instance.result()
+        assert Counted.calls == [0, 1, 2]
+        assert [each.key for each in (await instance.history()).steps].count("cancel:request") == 1
+
+    virtually(lambda fleet: main(fleet, 100))
+    virtually(lambda fleet: main(fleet, 0))
 
 
 def test_a_cached_body_is_woken_without_reading_its_history(virtually):

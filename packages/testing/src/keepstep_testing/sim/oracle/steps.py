@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from keepstep_testing.sim.oracle.ghost import Commit, Ghost
+from keepstep_testing.sim.oracle.ghost import TERMINAL, Commit, Ghost
 from keepstep_testing.sim.oracle.rules import Violation, rule
 
 ATTEMPTS_MAX = 4
@@ -140,6 +140,32 @@ def in_time_is_in_time(ghost: Ghost, commit: Commit) -> Iterator[str]:
             ]
             if late:
                 yield f"wait {new.key} of run {new.run_id} timed out at {new.due_at}, but events {late} were there by then"
+
+
+@rule("23b", "S", "A wait takes no event that was accepted after its deadline (D4)", "run_step", "event")
+def late_is_late(ghost: Ghost, commit: Commit) -> Iterator[str]:
+    """However late the wait's end is noticed."""
+    if "clock" in ghost.excused:
+        return
+    taken = {(new.run_id, new.consumed_by): new for _, _, new in commit.of["event"] if new is not None}
+    for _, old, new in commit.of["run_step"]:
+        if new is None or new.seq is None or (old is not None and old.seq is not None):
+            continue
+        event = taken.get((new.run_id, new.key))
+        if event is not None and new.due_at is not None and event.accepted_at > new.due_at:
+            yield f"wait {new.key} of run {new.run_id} ended at {new.due_at}, and took event {event.id} of {event.accepted_at}"
+
+
+@rule("20b", "S", "A run that continues as new takes along what it has not consumed (C10)", "run")
+def events_go_along(ghost: Ghost, commit: Commit) -> Iterator[str]:
+    """In the same commit; an event that comes meanwhile refuses that commit."""
+    moved = {new.id for _, _, new in commit.of["event"] if new is not None}
+    for _, old, new in commit.of["run"]:
+        if old is None or new is None or old.status in TERMINAL or new.status != "complete" or new.latest:
+            continue
+        left = [each.id for each in ghost.buffered(new.id) if each.id not in moved]
+        if left:
+            yield f"run {new.id} continued as new and left events {left} behind"
 
 
 @rule(
