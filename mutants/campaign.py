@@ -21,7 +21,7 @@ TESTS: Mapping[str, Sequence[str]] = {
     "kernel": (f"{_TESTS}/kernel",),
     "loop": (f"{_TESTS}/loop",),
     "engine": (f"{_TESTS}/engine",),
-    "store": tuple(f"{_TESTS}/store/test_{name}.py" for name in _STORE),
+    "store": (*(f"{_TESTS}/store/test_{name}.py" for name in _STORE), f"{_TESTS}/interleavings"),
     "services": (f"{_TESTS}/services",),
 }
 """The unit tests of each layer of which something is changed."""
