@@ -149,7 +149,8 @@ async def test_other_paths_and_methods_are_refused(bridge, no_work):
     """There is one thing to ask of each side."""
     worker = await bridge.worker()
     for path in ("/", "/v1/shards/main", "/v1/shards/main/alarm/", "/v1/shards/ma%20in/alarm"):
-        assert (await bridge.http.post(worker.url + path, content=b"{}")).status_code == 404, path
+        # Without a body: a server that refuses one unread may cut the connection before its answer is read.
+        assert (await bridge.http.post(worker.url + path)).status_code == 404, path
     assert (await bridge.http.get(f"{worker.url}/v1/shards/main/alarm")).status_code == 405
     async with bridge.served(bridge.endpoint(no_work)):
         answer = await bridge.http.get(bridge.tick_url)
