@@ -46,7 +46,7 @@ TIMERS = (
         ),
         (
             "engine/seams.py",
-            "return self._base_ms + int((self._monotonic() - self._at) * _CAUTIOUS_MS)",
+            "return self._at_ms(self._monotonic())",
             "return self._wall()",
         ),
     ),

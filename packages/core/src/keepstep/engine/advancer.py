@@ -139,8 +139,7 @@ class Advancer:
         except Exception as error:  # noqa: BLE001  # whatever it is, it must not stop the other runs
             self._give_up(execution, error)
             return
-        if execution.attempts.any_closed:
-            self.callbacks.cancel(execution.attempts.take_closed())
+        self.callbacks.cancel(execution.attempts.take_closed())
         if boundary is None:
             self._start(execution)
         else:
@@ -214,14 +213,12 @@ class Advancer:
         startable = [] if self.draining else execution.startable()
         if startable and not self._may_start():
             return  # the lease went, and everything with it (B4)
-        now = self._clock.now_ms()
         for attempt in startable:
-            execution.start(attempt, now)
+            execution.start(attempt, self._clock.now_ms())
             probe("attempt", execution=execution, key=attempt.command.key, number=attempt.number)
             self.callbacks.start(attempt, self._attempt(execution, attempt))
         self._alarms.set(execution)
-        if execution.turns:
-            pass_turn(execution)
+        pass_turn(execution)
 
     async def _attempt(self, execution: Execution, attempt: Attempt) -> None:
         try:

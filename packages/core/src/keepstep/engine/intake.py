@@ -96,7 +96,8 @@ class Intake:
     def adopt(self, eager: Creation, done: Done, *, joined: bool) -> bool:
         """Write a creation with the next group; whether the same commit claims it (eager start), as there is room.
 
-        It is planned as claimed by this runner. A ``joined`` one is written with the creation that was adopted just before it, or neither is.
+        It is planned as claimed by this runner. A ``joined`` one is written with the creation that was adopted just
+        before it, or neither is.
         """
         if self.full or not self.free:
             self._committer.submit(unclaimed(eager), done, joined=joined)

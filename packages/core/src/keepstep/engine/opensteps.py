@@ -44,11 +44,6 @@ class OpenSteps:
         self._closed += self.running()
         self._attempts.clear()
 
-    @property
-    def any_closed(self) -> bool:
-        """Whether there are any for :meth:`take_closed`."""
-        return bool(self._closed)
-
     def take_closed(self) -> list[Attempt]:
         """Attempts whose callbacks nobody waits for any more: the driver cancels them."""
         closed, self._closed = self._closed, []

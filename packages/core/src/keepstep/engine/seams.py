@@ -98,7 +98,6 @@ def _host_name() -> str:
 
 CAUTION = 0.9995
 """How much slower than this machine's clock database time is taken to pass: clocks are slewed by up to 500 ppm."""
-_CAUTIOUS_MS = CAUTION * 1000
 
 
 class DatabaseClock:
@@ -136,11 +135,9 @@ class DatabaseClock:
 
     def now_ms(self) -> int:
         """The estimate, in milliseconds UTC."""
-        return self._base_ms + int((self._monotonic() - self._at) * _CAUTIOUS_MS)
+        return self._at_ms(self._monotonic())
 
     def _at_ms(self, monotonic: float) -> int:
         since = monotonic - self._at
-        pace = (
-            _CAUTIOUS_MS if since >= 0 else 2_000 - _CAUTIOUS_MS
-        )  # an instant before was no later than this
-        return self._base_ms + math.floor(since * pace)
+        pace = CAUTION if since >= 0 else 2 - CAUTION  # an instant before was no later than this
+        return self._base_ms + math.floor(since * pace * 1000)

@@ -103,12 +103,15 @@ def resolution(
                 run_id, key, seq, _FAILED, attempt, started_at, at, None, None, None, error_text(error)
             )
         case Fired():
-            return _opened(command, run_id)._replace(seq=seq, at=at, status=_COMPLETED)
+            assert isinstance(command, TimerCommand)
+            return open_row(command, run_id)._replace(seq=seq, at=at, status=_COMPLETED)
         case Received(_, event):
-            row = _opened(command, run_id)
+            assert isinstance(command, WaitCommand)
+            row = open_row(command, run_id)
             return row._replace(seq=seq, at=at, status=_COMPLETED, result=_event_text(event))
         case TimedOut():
-            row = _opened(command, run_id)
+            assert isinstance(command, WaitCommand)
+            row = open_row(command, run_id)
             return row._replace(seq=seq, at=at, status=_FAILED, error=_timeout_text(row))
         case CancelAsked(reason):
             text = json.dumps(reason)
@@ -130,11 +133,6 @@ def open_row(command: TimerCommand | WaitCommand, run_id: int) -> StepRecord:
         result=None,
         error=None,
     )
-
-
-def _opened(command: TimerCommand | WaitCommand | None, run_id: int) -> StepRecord:
-    assert command is not None, "what settles by itself is open"
-    return open_row(command, run_id)
 
 
 def _event_text(event: EventRecord) -> str:

@@ -19,16 +19,17 @@ class ComplainingLoop(Outside):
     """The part of the loop that reports errors.
 
     Attributes:
+        entered_by: the thread that is advancing the body, 0 = none.
         complaints: the errors so far, as text; they become the instance's warnings.
         replaying: what happens now has happened before, and was logged then; the journal sets it.
     """
 
-    __slots__ = ("_active", "_closed", "_handler", "complaints", "replaying")
+    __slots__ = ("_closed", "_handler", "complaints", "entered_by", "replaying")
 
     def __init__(self) -> None:
         self.complaints: list[str] | None = None
         self.replaying = False
-        self._active = False
+        self.entered_by = 0
         self._closed = False
         self._handler: Handler | None = None
 
@@ -54,9 +55,9 @@ class ComplainingLoop(Outside):
         A body that is closed has nothing to report any more, and one that rests may go without being closed: its
         pending tasks are nothing to report.
         """
-        if self._closed or not (self._active or context.get("exception")):
+        if self._closed or not (self.entered_by or context.get("exception")):
             return
-        if self._handler is None or not self._active:
+        if self._handler is None or not self.entered_by:
             self.default_exception_handler(context)
             return
         try:

@@ -60,17 +60,15 @@ class WorkflowLoop(ComplainingLoop):
         salt: makes the hashes of this loop's tasks differ from other bodies' without differing between replays.
 
     Attributes:
-        entered_by: the thread that is advancing the body, 0 = none.
         now_ms: loop time; only the journal sets it.
         main: the task that runs the body, once it is started.
     """
 
-    __slots__ = ("_made", "_ready", "_salt", "_tasks", "entered_by", "main", "now_ms", "timers")
+    __slots__ = ("_made", "_ready", "_salt", "_tasks", "main", "now_ms", "timers")
 
     def __init__(self, timers: Timers | None = None, *, salt: int = 0) -> None:
         super().__init__()
         self.timers = timers
-        self.entered_by = 0
         self.now_ms = 0
         self.main: asyncio.Task[Any] | None = None
         self._salt = salt << 20
@@ -87,11 +85,11 @@ class WorkflowLoop(ComplainingLoop):
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(None, self._generator_dropped)
         set_running_loop(self)
-        self._active, self.entered_by = True, get_ident()
+        self.entered_by = get_ident()
         try:
             work(*args)
         finally:
-            self._active, self.entered_by = False, 0
+            self.entered_by = 0
             set_running_loop(host)
             sys.set_asyncgen_hooks(*hooks)
             if host is not None and host_task is not None:
@@ -128,7 +126,7 @@ class WorkflowLoop(ComplainingLoop):
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Ready:
         """Run ``callback`` after what is ready already."""
         call = Ready(callback, args, copy_context() if context is None else context)
-        if self._active:
+        if self.entered_by:
             self._ready.append(call)
         elif not self._closed:
             raise NondeterminismError(
@@ -165,14 +163,14 @@ class WorkflowLoop(ComplainingLoop):
         if due_at <= self.now_ms:
             self.fire(timer)
         elif due_at < _FAR_MS and not self._closed:
-            if self.timers is None or not self._active:
+            if self.timers is None or not self.entered_by:
                 raise refused("call_at", "sets a timer from outside")
             self.timers.timer_set(timer)
         return timer
 
     def fire(self, timer: LoopTimer) -> None:
         """Run a timer's callback after what is ready already."""
-        if self._active:
+        if self.entered_by:
             self._ready.append(timer.call)
 
     def timer_cancelled(self, timer: LoopTimer) -> None:
@@ -202,7 +200,7 @@ class WorkflowLoop(ComplainingLoop):
         **options: Any,
     ) -> LoopTask:
         """A task of the body, kept until it is done: no garbage collection may end it."""
-        if not self._active:
+        if not self.entered_by:
             coro.close()
             raise refused("create_task", "starts a task from outside")
         unordered = given_to_as_completed()
@@ -250,7 +248,7 @@ class WorkflowLoop(ComplainingLoop):
 
     def is_running(self) -> bool:
         """Whether a body is being advanced on it."""
-        return self._active
+        return self.entered_by != 0
 
     def is_closed(self) -> bool:
         """Whether the body was dropped."""
@@ -271,7 +269,7 @@ class WorkflowLoop(ComplainingLoop):
 
     def _generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
         """Close a generator that the body dropped half-way; one of a dropped body goes as it is (A5)."""
-        if self._active and not self._closed:
+        if self.entered_by and not self._closed:
             self.create_task(generator.aclose())
 
     # The end

@@ -60,8 +60,6 @@ from keepstep.model.status import StepKind, StepStatus
 _ABANDONED = StepStatus.ABANDONED
 _NOTHING: dict[str, StepRecord] = {}
 """Shared by bodies that have nothing stored; never written to."""
-_NO_KEYS: tuple[str, ...] = ()
-_NO_LINES: tuple[LogLine, ...] = ()
 
 
 class Journal:
@@ -277,7 +275,7 @@ class Journal:
     def collect(self) -> Activation:
         """Take what has happened since the last call."""
         opened = () if self.difference is not None else self._built()
-        activation = Activation(opened, self._closed or _NO_KEYS, self._logs or _NO_LINES)
+        activation = Activation(opened, self._closed or (), self._logs or ())
         self._logs = self._closed = None
         self._fresh = []
         return activation
