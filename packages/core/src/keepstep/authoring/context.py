@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -237,16 +238,18 @@ def step_context() -> StepContext:
 
 
 def context_parameter(fn: Callable[..., Any]) -> str | None:
-    """The name of the parameter that is annotated ``StepContext``, or None.
-
-    Cheap on purpose: local callbacks are new functions each time, so a cache would not help.
-    """
+    """The name of the parameter that is annotated ``StepContext``, or None."""
+    if type(fn) is FunctionType:
+        nested = fn.__code__.co_flags & inspect.CO_NESTED  # a local function is a new one at every replay
+        return _annotated(fn) if nested else _annotated_once(fn)
     if isinstance(fn, functools.partial):
         name = context_parameter(fn.func)
         return None if name in fn.keywords else name
-    function = fn if type(fn) is FunctionType else _function(fn)
-    if function is None:
-        return None
+    function = _function(fn)
+    return None if function is None else _annotated(function)
+
+
+def _annotated(function: FunctionType) -> str | None:
     for name, annotation in function.__annotations__.items():
         if type(annotation) is type and annotation is not StepContext:
             continue  # by far the most
@@ -274,6 +277,9 @@ def _is_context(annotation: Any, function: FunctionType) -> bool:
         named = "StepContext" in annotation and _WORD.search(annotation) is not None
         return named or function.__globals__.get(annotation) is StepContext
     return annotation is StepContext or StepContext in get_args(annotation)
+
+
+_annotated_once = functools.lru_cache(maxsize=4096)(_annotated)
 
 
 def _function(fn: Callable[..., Any]) -> FunctionType | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from keepstep.authoring.context import StepTx
 from keepstep.engine.alarms import Alarms
-from keepstep.engine.attempt import Attempt, AttemptFailed, Phase
+from keepstep.engine.attempt import Attempt, AttemptFailed
 from keepstep.engine.callbacks import Callbacks
 from keepstep.engine.committer import Committer, Verdict
 from keepstep.engine.execution import Execution
@@ -89,7 +89,7 @@ class Advancer:
             del self.held[execution.run.id]
             self._alarms.quiet(execution.run.id)
         self.callbacks.cancel(execution.attempts.take_closed())
-        self.callbacks.cancel(execution.attempts.running())
+        self.callbacks.cancel(execution.attempts.executing())
         execution.body.close()
         self._parts.changes.notify(execution.run.id)
 
@@ -257,7 +257,7 @@ class Advancer:
         if execution.dropped:
             return
         if answer is None:
-            attempt.phase = Phase.READY
+            execution.attempts.put_back(attempt)
             attempt.number -= 1
             self._doubt(execution)
         elif isinstance(answer, AttemptFailed):

@@ -27,8 +27,9 @@ class Alarms:
 
     def set(self, execution: Execution) -> None:
         """Ring at the run's earliest deadline, if it has one."""
-        self.quiet(execution.run.id)
         due = execution.next_due()
+        if self._set:
+            self.quiet(execution.run.id)
         if due is not None:
             pause = (max(0, due - self._clock.now_ms()) + LATE_MS) / 1000
             self._set[execution.run.id] = asyncio.get_running_loop().call_later(pause, self._ring, execution)

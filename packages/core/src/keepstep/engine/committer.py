@@ -125,8 +125,7 @@ class Committer:
 
         A ``joined`` creation is in one group with what was submitted just before it: both are written or neither is.
         """
-        run_id = plan.run_id if isinstance(plan, Boundary) else plan.run.id
-        self._enqueue(_Submitted(plan, done, run_id, joined))
+        self._enqueue(_Submitted(plan, done, plan.run_id, joined))
 
     def _enqueue(self, submitted: _Submitted) -> None:
         self._resting.pop(submitted, None)

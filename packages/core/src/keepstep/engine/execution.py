@@ -116,7 +116,7 @@ class Execution:
                 return
             if isinstance(item, AttemptFailed):
                 self._judge(item, now)
-            elif isinstance(item, CancelAsked) or self.body.is_open(item.key):
+            elif self.body.is_open(item.key) or isinstance(item, CancelAsked):
                 self._resolve(item, now)
         self.inbox.clear()
 
@@ -136,8 +136,8 @@ class Execution:
         end = plan_end(
             self.run,
             self.outcome,
-            self.attempts.has(Phase.RUNNING),
-            self.attempts.has(Phase.READY),
+            self.attempts.running,
+            self.attempts.startable,
             self._dues(),
             now=now,
             next_run_id=next_run_id,
@@ -170,18 +170,18 @@ class Execution:
 
     def start(self, attempt: Attempt, now: int) -> None:
         """The driver starts this attempt."""
-        attempt.phase = Phase.RUNNING
+        self.attempts.start(attempt)
         attempt.started_at = now
         attempt.number += 1
 
     @property
     def executing(self) -> bool:
         """Whether a callback of the run runs now."""
-        return self.attempts.has(Phase.RUNNING)
+        return self.attempts.running > 0
 
     def next_due(self) -> int | None:
         """The earliest of all pending deadlines: timers, waits, retries (D2); None without any."""
-        if not self.body.waits and not self.attempts.has(Phase.RESTING):
+        if not self.body.waits and not self.attempts.resting:
             return None
         return min([due for due in self._dues() if due is not None], default=None)
 
@@ -199,8 +199,8 @@ class Execution:
 
     def resolved_row(self, fact: Fact, now: int) -> StepRecord:
         """The row that would deliver ``fact`` next."""
-        command = None if isinstance(fact, CancelAsked) else self.body.waits.get(fact.key)
-        return resolution(fact, command, self.run.id, self.body.seq + 1, max(now, self._last_at))
+        wait = self.body.waits.get(fact.key)
+        return resolution(fact, wait, self.run.id, self.body.seq + 1, max(now, self._last_at))
 
     # --- inside
 
@@ -251,10 +251,8 @@ class Execution:
         if isinstance(decision, Failed):
             self._resolve(decision._replace(started_at=item.started_at), now)
             return
-        attempt.phase, attempt.due_at = Phase.RESTING, decision.due_at
-        attempt.intent_stored = (
-            attempt.interrupted
-        )  # reconciling goes on until it succeeds or fails for good (B8)
+        self.attempts.rest(attempt, decision.due_at)
+        attempt.intent_stored = attempt.interrupted  # reconciling goes on until it ends for good (B8)
         row = retrying_row(
             attempt.command, self.run.id, item.number, item.error, item.started_at, decision.due_at
         )

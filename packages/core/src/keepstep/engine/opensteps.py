@@ -9,13 +9,19 @@ from keepstep.model.commands import DoCommand
 
 
 class OpenSteps:
-    """Current attempts by step key, in the order of the calls."""
+    """Current attempts by step key, in the order of the calls.
 
-    __slots__ = ("_attempts", "_closed")
+    Attributes:
+        running: how many of them execute now.
+        resting: how many have failed and wait until they are due.
+    """
+
+    __slots__ = ("_attempts", "_closed", "resting", "running")
 
     def __init__(self) -> None:
         self._attempts: dict[str, Attempt] = {}
         self._closed: list[Attempt] = []
+        self.running = self.resting = 0
 
     def get(self, key: str) -> Attempt | None:
         """The current attempt of a step, None when nobody waits for it."""
@@ -25,47 +31,71 @@ class OpenSteps:
         """All current attempts."""
         return self._attempts.values()
 
+    # --- the body's side
+
     def open(self, command: DoCommand) -> None:
         """The body asks for a step."""
-        self._attempts[command.key] = first_attempt(command)
+        self._attempts[command.key] = attempt = first_attempt(command)
+        self.resting += attempt.phase is Phase.RESTING
 
     def resolve(self, key: str) -> None:
         """The step is resolved."""
-        self._attempts.pop(key, None)
+        attempt = self._attempts.pop(key, None)
+        if attempt is not None:
+            self.running -= attempt.phase is Phase.RUNNING
+            self.resting -= attempt.phase is Phase.RESTING
 
     def close(self, key: str) -> None:
         """The body stopped waiting for the step."""
-        attempt = self._attempts.pop(key, None)
+        attempt = self._attempts.get(key)
         if attempt is not None and attempt.phase is Phase.RUNNING:
             self._closed.append(attempt)
+        self.resolve(key)
 
     def close_all(self) -> None:
         """The body ended."""
-        self._closed += self.running()
-        self._attempts.clear()
+        for key in list(self._attempts):
+            self.close(key)
 
     def take_closed(self) -> list[Attempt]:
         """Attempts whose callbacks nobody waits for any more: the driver cancels them."""
         closed, self._closed = self._closed, []
         return closed
 
+    # --- the driver's side
+
+    def start(self, attempt: Attempt) -> None:
+        """It executes."""
+        attempt.phase = Phase.RUNNING
+        self.running += 1
+
+    def rest(self, attempt: Attempt, due_at: int) -> None:
+        """It failed, and the next one may start at ``due_at``."""
+        attempt.phase, attempt.due_at = Phase.RESTING, due_at
+        self.running -= 1
+        self.resting += 1
+
     def rearm(self, now: int) -> None:
         """Attempts whose rest is over may start."""
-        for attempt in self._attempts.values():
+        for attempt in self._attempts.values() if self.resting else ():
             if attempt.phase is Phase.RESTING and attempt.due_at is not None and attempt.due_at <= now:
                 attempt.phase, attempt.due_at = Phase.READY, None
+                self.resting -= 1
 
-    def has(self, phase: Phase) -> bool:
-        """Whether one is in this phase."""
-        for attempt in self._attempts.values():  # noqa: SIM110  # asked several times a step, mostly of one attempt
-            if attempt.phase is phase:
-                return True
-        return False
+    def put_back(self, attempt: Attempt) -> None:
+        """It did not take place: it may start."""
+        attempt.phase = Phase.READY
+        self.running -= 1
+
+    @property
+    def startable(self) -> int:
+        """How many may start as soon as what they depend on is durable."""
+        return len(self._attempts) - self.running - self.resting
 
     def ready(self) -> list[Attempt]:
-        """Attempts that may start as soon as what they depend on is durable."""
+        """Those that may start."""
         return [attempt for attempt in self._attempts.values() if attempt.phase is Phase.READY]
 
-    def running(self) -> list[Attempt]:
-        """Attempts whose callbacks run now."""
+    def executing(self) -> list[Attempt]:
+        """Those whose callbacks run now."""
         return [attempt for attempt in self._attempts.values() if attempt.phase is Phase.RUNNING]

@@ -103,8 +103,6 @@ class Pending:
         for row in self.rows.values():
             if _is_open(row):
                 self._stored[row.key] = row
-            else:
-                self._stored.pop(row.key, None)
         self.rows.clear()
         self.consumed.clear()
         self.logs.clear()

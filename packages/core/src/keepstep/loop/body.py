@@ -56,6 +56,7 @@ class Body:
 
     Attributes:
         failure: the exception that ended the body, for the host's log; dropped by :meth:`close`.
+        waits: open timers and waits by key, in call order.
     """
 
     __slots__ = (
@@ -67,6 +68,7 @@ class Body:
         "_records",
         "_run",
         "failure",
+        "waits",
     )
 
     def __init__(
@@ -85,6 +87,7 @@ class Body:
         self._loop = loop = WorkflowLoop(salt=zlib.crc32(run.instance_id.encode()))
         loop.now_ms = self.started_at
         self._journal = loop.timers = journal = Journal(loop, limits, stored, ahead)
+        self.waits: Mapping[str, TimerCommand | WaitCommand] = journal.waits
         self._facilities = Facilities(journal, definition, Draws(run))
         self.failure: BaseException | None = None
 
@@ -103,11 +106,6 @@ class Body:
     def commands(self) -> Mapping[str, Command]:
         """Open commands by key, in call order."""
         return self._journal.commands
-
-    @property
-    def waits(self) -> Mapping[str, TimerCommand | WaitCommand]:
-        """Open timers and waits by key, in call order."""
-        return self._journal.waits
 
     def is_open(self, key: str) -> bool:
         """Whether the body waits for the command with this key."""
@@ -159,7 +157,7 @@ class Body:
             record: with the next ``seq``, and ``at`` = the loop time of the delivery.
         """
         assert record.seq == self._journal.seq + 1, f"resolution {record.seq} after {self._journal.seq}"
-        return self._advance(self._deliver, record)
+        return self._advance(self._journal.deliver, record)
 
     def close(self) -> None:
         """Drop the body: none of its awaits runs (A5), and nothing keeps its memory."""
@@ -190,21 +188,16 @@ class Body:
         activation.outcome = outcome
         return activation
 
-    def _deliver(self, record: StepRecord) -> None:
-        self._journal.deliver(record)
-        self._loop.run_ready()
-
     def _replay(self) -> None:
-        journal, loop, records = self._journal, self._loop, self._records
+        journal, records = self._journal, self._records
         if not self._begin():
             return
-        loop.run_ready()
+        self._loop.run_ready()
         done = 0
         for record in records:
             if journal.difference is not None or self._ended():
                 break
             journal.deliver(record)
-            loop.run_ready()
             done += 1
         journal.replayed(done)
         self._records = ()

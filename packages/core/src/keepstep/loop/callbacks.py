@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import lru_cache
 from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,6 +15,7 @@ from keepstep.model.annotations import MISSING
 from keepstep.model.codec import Codec, codec_for, return_codec
 
 _CODECS: WeakKeyDictionary[Callable[..., Any], Codec] = WeakKeyDictionary()
+_codec_once = lru_cache(maxsize=4096)(return_codec)
 _TAKES_ANY_KEYWORD = inspect.CO_VARKEYWORDS
 
 
@@ -69,11 +71,12 @@ def result_codec(fn: Callable[..., Any]) -> Codec:
         UsageError: its return annotation cannot be resolved or stored.
     """
     if type(fn) is FunctionType and not fn.__dict__:
+        if not fn.__code__.co_flags & inspect.CO_NESTED:
+            return _codec_once(fn)
         annotation = fn.__annotations__.get("return", MISSING)
         if issubclass(type(annotation), type) or annotation is None or annotation is MISSING:
             return codec_for(annotation)
-        if fn.__code__.co_flags & inspect.CO_NESTED:
-            return return_codec(fn)  # a local function is a new one at every replay: no cache would find it
+        return return_codec(fn)  # a local function is a new one at every replay: no cache would find it
     try:
         found = _CODECS.get(fn)
     except TypeError:  # not hashable, or takes no weak reference

@@ -199,7 +199,7 @@ class Journal:
     # Delivery
 
     def deliver(self, record: StepRecord) -> None:
-        """Deliver one resolution: set the loop's time, settle what it resolves. The loop runs afterwards (A2, A3)."""
+        """Deliver one resolution: set the loop's time, settle what it resolves, and let the body run to rest (A2, A3)."""
         assert record.seq is not None
         self.seq = record.seq
         loop = self.loop
@@ -208,17 +208,17 @@ class Journal:
         opened = self._open.pop(record.key, None)
         if opened is None:
             self._deliver_other(record)
-            return
-        if self.waits:
+        else:
             self.waits.pop(record.key, None)
-        if record.result is not None:
-            self.weight += len(record.result)
-        try:
-            opened.settle(record)
-        except MisfitError as misfit:
-            self.difference = str(misfit)
-            self.drift = self.drift or Drift()
-            self.drift.rival = record.key
+            if record.result is not None:
+                self.weight += len(record.result)
+            try:
+                opened.settle(record)
+            except MisfitError as misfit:
+                self.difference = str(misfit)
+                self.drift = self.drift or Drift()
+                self.drift.rival = record.key
+        loop.run_ready()
 
     def _deliver_other(self, record: StepRecord) -> None:
         if record.key == CANCEL_KEY:
@@ -310,7 +310,7 @@ class Journal:
     def drop(self) -> None:
         """Let go of everything, so that nothing holds the body in a circle."""
         self._open = {}
-        self.waits = {}
+        self.waits.clear()
         self._fresh = None
 
 

@@ -110,20 +110,11 @@ class OpenedDo(Opened):
         fn, args, kwargs = self.call
         retry, timeout_ms, journal_intent, reconcile = self.options
         stored = self.record
+        record = stored if stored is not None and stored.status in _RETAKEN else None
         return DoCommand(
-            key=self.key,
-            kind=self.kind,
-            fn=fn,
-            args=args,
-            kwargs=kwargs,
-            codec=self.codec,
-            retry=retry,
-            timeout_ms=timeout_ms,
-            opened_at=self.opened_at,
-            journal_intent=journal_intent,
-            reconcile=reconcile,
-            record=stored if stored is not None and stored.status in _RETAKEN else None,
-        )
+            self.key, self.kind, fn, args, kwargs, self.codec, retry, timeout_ms, self.opened_at, journal_intent, reconcile,
+            record,
+        )  # fmt: skip
 
 
 class OpenedSleep(Opened):

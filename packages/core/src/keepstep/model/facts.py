@@ -53,6 +53,11 @@ class CancelAsked(NamedTuple):
 
     reason: str
 
+    @property
+    def key(self) -> str:
+        """Of the resolution that it becomes; no command has it."""
+        return CANCEL_KEY
+
 
 Fact = Completed | Failed | Fired | Received | TimedOut | CancelAsked
 

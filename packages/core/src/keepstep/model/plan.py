@@ -117,6 +117,11 @@ class Creation(NamedTuple):
     changes: tuple[ChangeRecord, ...] = ()
     """Change events that are subscribed (F3)."""
 
+    @property
+    def run_id(self) -> int:
+        """The run."""
+        return self.run.id
+
 
 @dataclass(frozen=True, slots=True)
 class Steering:
