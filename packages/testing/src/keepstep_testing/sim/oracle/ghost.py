@@ -71,6 +71,7 @@ class Commit:
         changes: the rows, in the order in which they changed.
         now_ms: the database's time.
         of: the changes by table.
+        resolved: rows of steps that it resolved, as they are now.
     """
 
     process: Process
@@ -79,10 +80,19 @@ class Commit:
     changes: Sequence[Change]
     now_ms: int
     of: defaultdict[str, list[Change]] = field(default_factory=lambda: defaultdict(list))
+    resolved: list[Any] = field(init=False)
 
     def __post_init__(self) -> None:
         for each in self.changes:
             self.of[each.table].append(each)
+        self.resolved = [
+            new
+            for table, old, new in self.changes
+            if table == "run_step"
+            and new is not None
+            and new.seq is not None
+            and (old is None or old.seq is None)
+        ]
 
     @property
     def tables(self) -> set[str]:
@@ -217,6 +227,8 @@ class Ghost:
         self.commits_by_label[commit.label] += 1
         if any(each.table != "runner" for each in commit.changes):
             self.moved_at_ms = commit.now_ms
+        for row in commit.resolved:
+            self.resolved_at[row.run_id, row.key] = self.seen
         for table, old, new in commit.changes:
             getattr(self, f"_take_{table}")(old, new, commit)
 
@@ -254,8 +266,6 @@ class Ghost:
         if new is None:
             self.steps[old.run_id].pop(old.key)
         else:
-            if new.seq is not None and (old is None or old.seq is None):
-                self.resolved_at[new.run_id, new.key] = self.seen
             self.steps[new.run_id][new.key] = new
             self.commits[new.run_id] += 1
 
