@@ -14,7 +14,6 @@ from keepstep_testing.sim.database import Change
 if TYPE_CHECKING:
     from keepstep_testing.sim.process import Process
 
-RESOLVED_STATUSES = frozenset({"completed", "failed"})
 TERMINAL = frozenset({"complete", "errored", "terminated", "cancelled"})
 
 
@@ -24,7 +23,6 @@ class Claim(NamedTuple):
     number: int
     process: str
     runner: int
-    at_ms: int
 
 
 class Stand(NamedTuple):
@@ -139,7 +137,6 @@ class Ghost:
         self.held: dict[int, tuple[Any, int, Process]] = {}
         self.planned: dict[int, tuple[Any, int]] = {}
         self.attempts: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
-        self.deliveries: Counter[int] = Counter()
         self.delivered: set[int] = set()
         self.takeovers: Counter[int] = Counter()
         self.commits: Counter[int] = Counter()
@@ -253,12 +250,12 @@ class Ghost:
         self.fence_max[new.run_id] = max(self.fence_max.get(new.run_id, 0), new.fence)
         if new.owner is not None and (old is None or old.owner != new.owner):
             self.number += 1
-            self.claims[new.run_id] = Claim(self.number, commit.process.name, new.owner, commit.now_ms)
+            self.claims[new.run_id] = Claim(self.number, commit.process.name, new.owner)
             self.claim_count[new.run_id] += 1
             self.claimed[new.run_id, new.fence, new.owner] = self.number
         if commit.label == "tick":
             self.number += 1
-            self.claims[new.run_id] = Claim(self.number, commit.process.name, 0, commit.now_ms)
+            self.claims[new.run_id] = Claim(self.number, commit.process.name, 0)
         if old is not None and new.takeovers > old.takeovers:
             self.takeovers[new.run_id] += 1
 
