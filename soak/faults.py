@@ -185,8 +185,7 @@ async def fill_disk(scene: Scene) -> None:
     runner = scene.anyone()
     scene.room.use_up(runner.pid)
     await pause(scene.chance.uniform(1, 4))
-    if runner.alive:
-        scene.room.give_back(runner.pid)
+    scene.room.give_back(runner.pid)
 
 
 async def lock_database(scene: Scene) -> None:
