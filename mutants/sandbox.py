@@ -41,7 +41,6 @@ class Sandbox:
     """See the module's head; made by :func:`sandbox`."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
         self._sources = [folder / str(number) for number in range(len(PACKAGES))]
         for package, source in zip(PACKAGES, self._sources, strict=True):
             shutil.copytree(ROOT / package, source / package.name)

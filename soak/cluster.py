@@ -96,8 +96,8 @@ def server() -> Iterator[Server]:
     """A server that runs, gone after the block."""
     with _folder() as folder:
         alone = Server(folder / "server")
-        alone.create()
         try:
+            alone.create()
             yield alone
         finally:
             _gone(alone)

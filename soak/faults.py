@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
@@ -162,11 +163,16 @@ async def drop_connections(scene: Scene) -> None:
 
 async def lock_tasks(scene: Scene) -> None:
     """Somebody else's transaction holds all task rows locked, for longer than runners wait for a lock."""
-    with psycopg.connect(scene.runners.database) as connection:
+    await asyncio.to_thread(_hold_tasks, scene.runners.database, scene.chance.uniform(0.5, 6))
+
+
+def _hold_tasks(database: str, seconds: float) -> None:
+    """In a thread: the client on this loop may have to commit first."""
+    with psycopg.connect(database) as connection:
         connection.execute("SET lock_timeout = '2s'")
         with contextlib.suppress(psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             connection.execute("SELECT FROM keepstep_task FOR UPDATE")
-        await pause(scene.chance.uniform(0.5, 6))
+        time.sleep(seconds)
         connection.rollback()
 
 
@@ -185,15 +191,19 @@ async def fill_disk(scene: Scene) -> None:
     runner = scene.anyone()
     scene.room.use_up(runner.pid)
     await pause(scene.chance.uniform(1, 4))
-    if runner.alive:
-        scene.room.give_back(runner.pid)
+    scene.room.give_back(runner.pid)
 
 
 async def lock_database(scene: Scene) -> None:
     """Another process holds SQLite's write lock for seconds, up to longer than runners try."""
-    with contextlib.closing(_sqlite(scene.runners.database, 10)) as connection:
+    await asyncio.to_thread(_hold_database, scene.runners.database, scene.chance.uniform(1, 12))
+
+
+def _hold_database(database: str, seconds: float) -> None:
+    """In a thread, as above."""
+    with contextlib.closing(_sqlite(database, 10)) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        await pause(scene.chance.uniform(1, 12))
+        time.sleep(seconds)
         connection.execute("ROLLBACK")
 
 

@@ -70,9 +70,10 @@ class Limit:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (LIMIT_BYTES, hard))
 
     def give_back(self, pid: int) -> None:
-        """Lift that."""
-        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+        """Lift that, if the process has not ended meanwhile."""
+        with contextlib.suppress(ProcessLookupError):
+            _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
 
 
 @contextlib.contextmanager

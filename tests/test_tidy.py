@@ -49,6 +49,7 @@ REAL_TIME: dict[str, str] = {
     "packages/core/tests/durability/test_changes.py": "it waits for what another process does",
     "packages/core/tests/durability/hooks_program.py": "a process of its own, whose hooks take a while",
     "packages/core/tests/durability/test_hooks.py": "it waits for what another process does",
+    "soak/tests/test_load.py": "a machine under load: its step takes a while",
 }
 # On the workflow loop and in a simulation `asyncio.sleep` is a timer of virtual time and takes none.
 VIRTUAL_TIME = ("packages/core/tests/loop/", "packages/testing/tests/test_sim_")

@@ -80,6 +80,7 @@ class AlarmModel:
         answer = await self._app.post(self._url, content=body, headers=headers)
         now = self._true_ms()
         if answer.status_code == 410:
+            self._attempt = 0
             return None
         if not answer.is_success:
             ceiling = min(2.0**self._attempt, TRIES_MAX_S)
@@ -87,10 +88,10 @@ class AlarmModel:
             asked = float(answer.headers.get("retry-after", 0))
             return now + round(max(ceiling * (0.5 + self._draw.random() / 2), asked) * 1000)
         self._gen, self._attempt = self._gen + 1, 0
+        idle, self._idle = self._idle, 0
         due, heartbeat = answer.json()["next_due"], now + round(HEARTBEAT_S * 1000)
         if due is None:
             return heartbeat
-        idle, self._idle = self._idle, 0
         if due > now or answer.json()["processed"]:
             return min(max(due, now), heartbeat)
         self._idle = idle + 1

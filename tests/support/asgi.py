@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import httpx
 
+ANSWER_S = 30.0
+
 
 class FromThread(httpx.BaseTransport):
     """Sync requests, made in a thread, answered by an ASGI application on an event loop.
@@ -19,7 +21,7 @@ class FromThread(httpx.BaseTransport):
         self._loop = loop
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Have the loop answer."""
+        """Have the loop answer, in time."""
 
         async def answer() -> tuple[httpx.Response, bytes]:
             response = await self._transport.handle_async_request(
@@ -27,7 +29,7 @@ class FromThread(httpx.BaseTransport):
             )
             return response, await response.aread()
 
-        response, body = asyncio.run_coroutine_threadsafe(answer(), self._loop).result()
+        response, body = asyncio.run_coroutine_threadsafe(answer(), self._loop).result(ANSWER_S)
         return httpx.Response(response.status_code, headers=response.headers, content=body)
 
 

@@ -125,12 +125,14 @@ class Drive:
         return self.resolve(key, result=json.dumps(event), event_type=command.event_type)
 
     def time_out(self, key: str) -> Activation:
-        """A wait's deadline passes."""
+        """A wait's deadline passes: the clock goes to it."""
         error = error_text(ErrorInfo("EventTimeoutError", "no event", "EVENT_TIMEOUT", key))
         command = self.body.commands[key]
         assert isinstance(command, WaitCommand)
+        assert command.due_at is not None
         return self.resolve(
             key,
+            after_ms=max(0, command.due_at - self.now),
             status=StepStatus.FAILED,
             result=None,
             error=error,

@@ -2,14 +2,14 @@
 
 import inspect
 import re
-from pathlib import Path
 
 from keepstep import App, errors
 from keepstep.routes.incoming import UnsupportedMediaTypeError
 from keepstep.routes.problems import STATUSES
 from tests.support.shop import order
+from tests.support.sources import ROOT
 
-PAGE = Path(__file__).parents[2] / "docs/reference/http.md"
+PAGE = ROOT / "docs/reference/http.md"
 
 HEAD = """\
 # HTTP
@@ -58,7 +58,7 @@ def page():
     for method, path, operation in operations:
         kinds = " and ".join(f"`{kind}`" for kind in operation["x-keepstep-access"])
         answers = ", ".join(status for status in operation["responses"] if status < "300")
-        summary = re.sub(r" \((?:[A-H]\d+(?:[-, ]+)?)+\)", "", operation["summary"]).rstrip(".")
+        summary = plain(operation["summary"]).rstrip(".")
         lines.append(
             f"| [`{method} {path}`](#{operation['operationId']}) | {kinds} | {answers} | {summary} |"
         )

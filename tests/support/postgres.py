@@ -23,6 +23,8 @@ import pytest
 from tests.support.databases import DatabasePool, fresh_database
 
 USUAL_URL = "postgresql://postgres@127.0.0.1:5432/postgres"
+PROGRAM_S = 100
+"""How long one of PostgreSQL's own programs may take; ``pg_ctl -w`` gives up after 60 s by itself."""
 RUN_FOLDER = "KEEPSTEP_TEST_RUN_FOLDER"  # environment variable: where this run's processes meet
 
 Databases = Callable[[], AbstractContextManager[str]]
@@ -93,6 +95,7 @@ class PrivateServer:
                 user=self._user,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                timeout=PROGRAM_S,
             )
         assert done.returncode == 0, (self.folder / "output").read_text()
 

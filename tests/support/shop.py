@@ -1,4 +1,4 @@
-"""A small shop for tests of what users hold: its workflows, and a clock that tests move."""
+"""A small shop for tests of what users hold: its workflows, and the outside world."""
 
 from pydantic import BaseModel
 
@@ -51,18 +51,3 @@ async def order(event: WorkflowEvent[Order], step: WorkflowStep) -> Receipt:
 @workflow(name="nothing")
 async def nothing(event: WorkflowEvent[None], step: WorkflowStep) -> None:
     """End at once."""
-
-
-class ManualClock:
-    """Time that the test moves."""
-
-    def __init__(self) -> None:
-        self.ms = 1_800_000_000_000
-
-    def now_ms(self) -> int:
-        """Wall clock."""
-        return self.ms
-
-    def monotonic(self) -> float:
-        """The same, in seconds."""
-        return self.ms / 1000

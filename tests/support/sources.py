@@ -15,6 +15,7 @@ FOLDERS = (
     "scripts",
     "soak",
     "mutants",
+    "bench",
     "requirements",
     "changelog.d",
     ".ci",
@@ -96,6 +97,6 @@ def source_files() -> tuple[Source, ...]:
 
 @cache
 def files_of_tests() -> tuple[Source, ...]:
-    """Every Python file that tests, or helps to."""
-    folders = [ROOT / "tests", *ROOT.glob("packages/*/tests")]
+    """Every Python file that tests, or helps to; but the examples, which show what users write."""
+    folders = [ROOT / "tests", *ROOT.glob("packages/*/tests"), ROOT / "bench/tests", ROOT / "soak/tests"]
     return tuple(Source(path) for folder in folders for path in sorted(folder.rglob("*.py")))

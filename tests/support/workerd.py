@@ -10,13 +10,14 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 import uvicorn
 
+from tests.support.served import QuietServer
 from tests.support.sources import ROOT
 
 WORKER = ROOT / "packages/dispatcher-cloudflare/worker"
@@ -147,36 +148,20 @@ def free_port() -> int:
             return port
 
 
-class QuietServer(uvicorn.Server):
-    """Says when it listens, and leaves the test process's signal handlers alone."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listens = asyncio.Event()
-
-    async def startup(self, sockets=None) -> None:
-        """Start, and say so."""
-        await super().startup(sockets)
-        self.listens.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
-
-
 @contextlib.asynccontextmanager
 async def served(asgi, port: int) -> AsyncIterator[None]:
     """An ASGI app on a real uvicorn, at a port of loopback; connections are refused before and after."""
     config = uvicorn.Config(
         asgi, log_level="warning", lifespan="off", timeout_graceful_shutdown=2, access_log=False
     )
-    server = QuietServer(config)
+    ready = asyncio.Event()
+    server = QuietServer(config, ready)
     listening = socket.create_server(("127.0.0.1", port), backlog=256)
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         async with asyncio.timeout(READY_S):
-            await server.listens.wait()
+            await ready.wait()
+        assert server.started, "the server did not start"
         yield
     finally:
         server.should_exit = True

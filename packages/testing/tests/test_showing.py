@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,21 +17,13 @@ from keepstep_testing.tracepage import page_of
 from tests.support import mistakes
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.usefixtures("own_settings")
 
 LINES = [
     Line(0, "runner-1", "commit:begin", "create <b> & go", "first"),
     Line(2_500_000, "runner-1", MISHAP, "crash at commit:begin", ""),
     Line(2_600_000, "runner-2", "claim:begin", "", ""),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test sets is gone after it; what it saves is in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    before = settings.current()
-    yield
-    settings.use(before)
 
 
 class Cells(HTMLParser):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +10,8 @@ from sqlalchemy import Column, MetaData, String, Table, insert, select
 from keepstep import EventModel, Fragment, HookContext, Tx, WorkflowEvent, WorkflowStep
 from keepstep.errors import UsageError
 from keepstep_testing import DurabilityError, Simulation, explore, settings
+
+pytestmark = pytest.mark.usefixtures("own_settings")
 
 metadata = MetaData()
 parcels = Table(
@@ -105,15 +105,6 @@ def test_a_fragment_survives_what_is_drawn() -> None:
     found = explore(sends, schedules=12, name="sends", budget="60s")
     assert found.schedules == 12
     assert found.fired
-
-
-@pytest.fixture(autouse=True)
-def _settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test sets is gone after it; what it saves is in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    before = settings.current()
-    yield
-    settings.use(before)
 
 
 async def careless(sim: Simulation) -> None:

@@ -19,23 +19,9 @@ from keepstep import (
     workflow,
 )
 from keepstep.errors import StoreUnavailableError
+from tests.support.clocks import ManualClock
 
 HOUR = 3_600_000
-
-
-class HandClock:
-    """Time that the test moves; the database's too."""
-
-    def __init__(self):
-        self.ms = 1_800_000_000_000
-
-    def now_ms(self):
-        """Wall clock."""
-        return self.ms
-
-    def monotonic(self):
-        """The same, in seconds."""
-        return self.ms / 1000
 
 
 class World:
@@ -43,7 +29,7 @@ class World:
 
     def __init__(self, url):
         self.url = url
-        self.clock = HandClock()
+        self.clock = ManualClock()
         self.apps = []
 
     async def app(self, *bodies):

@@ -6,20 +6,7 @@ from typing import Any
 import pytest
 
 from keepstep import App, Status, WorkflowEvent, WorkflowStep, workflow
-
-
-class HandClock:
-    """Time that the test moves."""
-
-    ms = 1_800_000_000_000
-
-    def now_ms(self):
-        """Wall clock."""
-        return self.ms
-
-    def monotonic(self):
-        """The same, in seconds."""
-        return self.ms / 1000
+from tests.support.clocks import ManualClock
 
 
 def greet(name: str) -> str:
@@ -81,7 +68,7 @@ async def monthly(event: WorkflowEvent[int], step: WorkflowStep) -> None:
 @pytest.fixture
 def clock():
     """Moved by the test."""
-    return HandClock()
+    return ManualClock()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 
 from keepstep import App, RunnerOptions, WorkflowEvent, WorkflowStep, workflow
 from keepstep.changes import ChangeFeed, ChangeKind
+from tests.support.clocks import ManualClock
 
 ALL = tuple(ChangeKind)
 
@@ -30,21 +31,6 @@ async def order(event: WorkflowEvent[int], step: WorkflowStep) -> int:
 async def quiet(event: WorkflowEvent[int], step: WorkflowStep) -> int:
     """End at once."""
     return event.payload
-
-
-class ManualClock:
-    """Time that the test moves."""
-
-    def __init__(self) -> None:
-        self.ms = 1_800_000_000_000
-
-    def now_ms(self) -> int:
-        """Wall clock."""
-        return self.ms
-
-    def monotonic(self) -> float:
-        """The same, in seconds."""
-        return self.ms / 1000
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 import pytest
 
 from keepstep import App
-from tests.support.shop import Approval, ManualClock, Order, Receipt, Shop, nothing, order
+from tests.support.clocks import ManualClock
+from tests.support.shop import Approval, Order, Receipt, Shop, nothing, order
 
 
 @pytest.fixture

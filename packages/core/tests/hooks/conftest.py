@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from keepstep import App, Fragment, HookContext, RunnerOptions, Tx
+from tests.support.clocks import ManualClock
 
 HOUR = timedelta(hours=1)
 
@@ -17,21 +18,6 @@ class Message(BaseModel):
     """What hooks are called with."""
 
     text: str
-
-
-class ManualClock:
-    """Time that the test moves."""
-
-    def __init__(self) -> None:
-        self.ms = 1_800_000_000_000
-
-    def now_ms(self) -> int:
-        """Wall clock."""
-        return self.ms
-
-    def monotonic(self) -> float:
-        """The same, in seconds."""
-        return self.ms / 1000
 
 
 class World:

@@ -4,7 +4,8 @@ import pytest
 
 from keepstep import App
 from tests.support.asgi import Flaky
-from tests.support.shop import ManualClock, Shop, nothing, order
+from tests.support.clocks import ManualClock
+from tests.support.shop import Shop, nothing, order
 
 
 @pytest.fixture

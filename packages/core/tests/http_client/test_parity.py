@@ -15,7 +15,8 @@ from keepstep.model.outcome import History
 from keepstep.sync.binding import SyncBinding
 from keepstep.sync.instance import SyncInstance
 from tests.support.asgi import FromThread
-from tests.support.shop import Approval, ManualClock, Order, Receipt, Shop, nothing, order
+from tests.support.clocks import ManualClock
+from tests.support.shop import Approval, Order, Receipt, Shop, nothing, order
 
 LAMP = {"item": "lamp", "quantity": 3}
 

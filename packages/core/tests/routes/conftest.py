@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from keepstep import App
-from tests.support.shop import Approval, ManualClock, Order, Receipt, Shop, nothing, order
+from tests.support.clocks import ManualClock
+from tests.support.shop import Approval, Order, Receipt, Shop, nothing, order
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ class CloudflareDispatcher:
         self._shard = shard
         self._shards = shards_of(shard)
         self._keys = Keyring(schedule_secrets, "schedule_secrets")
-        self._tick_keys = Keyring(tick_secrets, "tick_secrets")
+        Keyring(tick_secrets, "tick_secrets")  # refuses bad ones now, not when an endpoint is made
         self._tick_secrets = tick_secrets
         self._tick_url = tick_url
         self._headers = headers or {}

@@ -14,7 +14,6 @@ from keepstep.model.limits import Limits
 
 _PATTERN = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_-]*", re.ASCII)
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f>#\u2028\u2029\ud800-\udfff]")
-_NAME_MAX = 256
 _SHOWN_MAX = 60
 _DEFAULT = Limits()
 

@@ -69,10 +69,6 @@ class StepKind(StrEnum):
     """The request of ``cancel()``, delivered to the body (E5)."""
 
 
-COUNTED_KINDS = frozenset({StepKind.DO, StepKind.TRANSACTION})
-"""Kinds that count towards the step limit of C10."""
-
-
 class Priority:
     """Claim order of tasks (B2): the smaller first."""
 

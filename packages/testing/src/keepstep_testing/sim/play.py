@@ -36,7 +36,6 @@ from keepstep_testing.sim.process import PROCESS
 USER_TABLE = "CREATE TABLE sim_row (instance TEXT NOT NULL, run INTEGER NOT NULL, step TEXT NOT NULL)"
 _INSERT = text("INSERT INTO sim_row (instance, run, step) VALUES (:instance, :run, :step)")
 RETRY = Retry(max_attempts=4, delay="2 seconds", backoff="constant")
-TIMEOUT_S = 20
 PLAY = "sim__play"
 """The workflow's name, as it is stored."""
 
@@ -50,7 +49,6 @@ class Effect(NamedTuple):
     attempt: int
     idempotency_key: str
     process: str
-    at_ms: int
 
 
 class Outside:
@@ -86,7 +84,6 @@ class Outside:
                 context.attempt,
                 context.idempotency_key,
                 process.name,
-                process.world.clock.now_ms(),
             )
         )
 

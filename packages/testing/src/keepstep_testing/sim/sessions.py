@@ -10,7 +10,6 @@ from sqlalchemy import Engine, NullPool, create_engine, event
 from sqlalchemy.orm import Session
 
 from keepstep.errors import StoreUnavailableError
-from keepstep.store.address import Address
 from keepstep.store.sessions import Sessions
 from keepstep_testing.sim.database import Database
 from keepstep_testing.sim.store import Transaction
@@ -37,7 +36,6 @@ class SimSessions(Sessions):
 
     def __init__(self, process: Process, engine: Engine) -> None:
         self.clock = process.world.clock
-        self._address = Address("sqlite", process.world.database.path)
         self._process = process
         self._engine = engine
 

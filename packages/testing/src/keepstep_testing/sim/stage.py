@@ -69,11 +69,9 @@ class Stage:
         self.machines: dict[str, Machine] = {}
         self.operations: list[Operation] = []
         self._asking: dict[Process, None] = {}
-        self.longest_stall_ms = 0
         self.stopping = False
         self.fair = False
         self._extra = 0
-        self._coming_back = 0
         self._torn = False
         self.timeline = Timeline(world.database, oracle.ghost) if plan.goes_back else None
         if self.timeline is not None:
@@ -126,7 +124,6 @@ class Stage:
         process.crash(pid_dies=pid_dies)
         machine = self.machines.get(process.name)
         if machine is not None:
-            self._coming_back += 1
             self.world.later(
                 int(back_after * 1e6), lambda: self._back(process.name, machine, code or "current", pid)
             )
@@ -142,7 +139,6 @@ class Stage:
                 await process.app.stop()
             finally:
                 process.leave()
-                self._coming_back += 1
                 self.world.later(int(back_after * 1e6), lambda: self._back(process.name, machine, "current"))
 
         process.spawn(stop(), "drain")
@@ -150,7 +146,6 @@ class Stage:
 
     def stall(self, process: Process, seconds: float) -> None:
         """A machine stands still."""
-        self.longest_stall_ms = max(self.longest_stall_ms, int(seconds * 1000))
         process.stalled_until_us = self.world.clock.us + int(seconds * 1e6)
 
     def tear_schema(self, revision: str, seconds: float) -> None:
@@ -209,7 +204,6 @@ class Stage:
         process.leave()
 
     def _back(self, name: str, machine: Machine, code: str, pid: int | None = None) -> None:
-        self._coming_back -= 1
         if self.stopping or (self.fair and self._able()):
             return
         if not any(each.alive and each.name == name for each in self.world.processes):

@@ -75,6 +75,12 @@ def kind(
     return registered
 
 
+def hold(stage: Stage, option: Option, seconds: float) -> bool:
+    """Have an option wait for so long: what kinds do that make something late."""
+    option.after_us = stage.world.clock.us + int(seconds * 1e6)
+    return True
+
+
 # --- what may be struck
 
 READS = frozenset(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from keepstep_testing.sim.faults.kinds import at_hook, at_runner, at_ticking, kind
+from keepstep_testing.sim.faults.kinds import at_hook, at_runner, at_ticking, hold, kind
 from keepstep_testing.sim.gates import Gate
 from keepstep_testing.sim.stage import Stage
 
@@ -25,8 +25,7 @@ def _hook_unanswered(stage: Stage, gate: Gate, seconds: float) -> bool:
     "slow hook", "38", "a hook's receiver takes longer than the delivery's lease", at_hook, (4.0, 7.0, 30.0)
 )
 def _slow_hook(stage: Stage, gate: Gate, seconds: float) -> bool:
-    gate.after_us = stage.world.clock.us + int(seconds * 1e6)
-    return True
+    return hold(stage, gate, seconds)
 
 
 @kind(

@@ -86,11 +86,9 @@ class FaultPlan:
         self.struck: list[Fault] = []
         self.fired: Counter[str] = Counter()
         self.pairs: Counter[tuple[str, str]] = Counter()
-        self.healed = False
 
     def heal(self) -> None:
         """The chaos is over: nothing strikes any more."""
-        self.healed = True
         self._waiting.clear()
         self._outages.clear()
         self._cuts.clear()

@@ -19,6 +19,7 @@ from keepstep_testing.sim.faults.kinds import (
     at_step,
     at_tick,
     at_written,
+    hold,
     kind,
 )
 from keepstep_testing.sim.gates import Gate, Message
@@ -111,7 +112,7 @@ def _stall_long(stage: Stage, gate: Gate, seconds: float) -> bool:
 
 @kind("heartbeat stall", "9", "only the heartbeat of a runner stands still", at_renewal, (3.0, 6.0, 12.0))
 def _heartbeat(stage: Stage, gate: Gate, seconds: float) -> bool:
-    return _hold(stage, gate, seconds)
+    return hold(stage, gate, seconds)
 
 
 @kind("cancelled step", "10", "a step's own code is cancelled", at_step)
@@ -122,7 +123,7 @@ def _cancel_step(stage: Stage, gate: Gate, seconds: float) -> bool:
 
 @kind("slow step", "11", "a step takes longer than the lease", at_step, (4.0, 7.0, 15.0))
 def _slow_step(stage: Stage, gate: Gate, seconds: float) -> bool:
-    return _hold(stage, gate, seconds)
+    return hold(stage, gate, seconds)
 
 
 @kind("flood of runners", "12", "three more runners start at once", at_server)
@@ -169,12 +170,12 @@ def _answer_lost(stage: Stage, gate: Gate, seconds: float) -> bool:
     (0.3, 2.0, 6.0),
 )
 def _slow_early(stage: Stage, gate: Gate, seconds: float) -> bool:
-    return _hold(stage, gate, seconds)
+    return hold(stage, gate, seconds)
 
 
 @kind("slow commit, applied late", "16", "a COMMIT takes long to be applied", at_commit, (0.3, 2.0, 6.0))
 def _slow_late(stage: Stage, gate: Gate, seconds: float) -> bool:
-    return _hold(stage, gate, seconds)
+    return hold(stage, gate, seconds)
 
 
 @kind("read lost", "17", "the connection drops while a query is answered", at_read)
@@ -185,7 +186,7 @@ def _read_lost(stage: Stage, gate: Gate, seconds: float) -> bool:
 
 @kind("slow read", "24", "a query's answer comes late, and is old", at_read, (0.3, 2.0, 6.0))
 def _slow_read(stage: Stage, gate: Gate, seconds: float) -> bool:
-    return _hold(stage, gate, seconds)
+    return hold(stage, gate, seconds)
 
 
 @kind(
@@ -197,7 +198,7 @@ def _slow_read(stage: Stage, gate: Gate, seconds: float) -> bool:
 )
 def _lock_held(stage: Stage, gate: Gate, seconds: float) -> bool:
     stage.world.ignore_lock_until_us = stage.world.clock.us + int(seconds * 1e6)
-    return _hold(stage, gate, seconds)
+    return hold(stage, gate, seconds)
 
 
 @kind("statement timeout", "21", "a transaction is ended by its timeout", at_begin)
@@ -283,8 +284,7 @@ def _wake_doubled(stage: Stage, message: Message, seconds: float) -> bool:
 
 @kind("wake delayed", "34", "a wake-up comes late; others overtake it", at_message, (0.2, 2.0, 10.0))
 def _wake_delayed(stage: Stage, message: Message, seconds: float) -> bool:
-    message.after_us = stage.world.clock.us + int(seconds * 1e6)
-    return True
+    return hold(stage, message, seconds)
 
 
 @kind("spurious wake", "36", "a wake-up comes that nobody sent", at_server)
@@ -309,10 +309,4 @@ def _tick_doubled(stage: Stage, message: Message, seconds: float) -> bool:
 
 @kind("tick late", "37", "an HTTP tick comes late", at_tick, (0.7, 8.0))
 def _tick_late(stage: Stage, message: Message, seconds: float) -> bool:
-    message.after_us = stage.world.clock.us + int(seconds * 1e6)
-    return True
-
-
-def _hold(stage: Stage, gate: Gate, seconds: float) -> bool:
-    gate.after_us = stage.world.clock.us + int(seconds * 1e6)
-    return True
+    return hold(stage, message, seconds)

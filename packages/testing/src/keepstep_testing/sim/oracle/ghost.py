@@ -14,7 +14,6 @@ from keepstep_testing.sim.database import Change
 if TYPE_CHECKING:
     from keepstep_testing.sim.process import Process
 
-RESOLVED_STATUSES = frozenset({"completed", "failed"})
 TERMINAL = frozenset({"complete", "errored", "terminated", "cancelled"})
 
 
@@ -24,7 +23,6 @@ class Claim(NamedTuple):
     number: int
     process: str
     runner: int
-    at_ms: int
 
 
 class Stand(NamedTuple):
@@ -71,6 +69,7 @@ class Commit:
         changes: the rows, in the order in which they changed.
         now_ms: the database's time.
         of: the changes by table.
+        resolved: rows of steps that it resolved, as they are now.
     """
 
     process: Process
@@ -79,10 +78,19 @@ class Commit:
     changes: Sequence[Change]
     now_ms: int
     of: defaultdict[str, list[Change]] = field(default_factory=lambda: defaultdict(list))
+    resolved: list[Any] = field(init=False)
 
     def __post_init__(self) -> None:
         for each in self.changes:
             self.of[each.table].append(each)
+        self.resolved = [
+            new
+            for table, old, new in self.changes
+            if table == "run_step"
+            and new is not None
+            and new.seq is not None
+            and (old is None or old.seq is None)
+        ]
 
     @property
     def tables(self) -> set[str]:
@@ -129,7 +137,6 @@ class Ghost:
         self.held: dict[int, tuple[Any, int, Process]] = {}
         self.planned: dict[int, tuple[Any, int]] = {}
         self.attempts: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
-        self.deliveries: Counter[int] = Counter()
         self.delivered: set[int] = set()
         self.takeovers: Counter[int] = Counter()
         self.commits: Counter[int] = Counter()
@@ -217,6 +224,8 @@ class Ghost:
         self.commits_by_label[commit.label] += 1
         if any(each.table != "runner" for each in commit.changes):
             self.moved_at_ms = commit.now_ms
+        for row in commit.resolved:
+            self.resolved_at[row.run_id, row.key] = self.seen
         for table, old, new in commit.changes:
             getattr(self, f"_take_{table}")(old, new, commit)
 
@@ -241,12 +250,12 @@ class Ghost:
         self.fence_max[new.run_id] = max(self.fence_max.get(new.run_id, 0), new.fence)
         if new.owner is not None and (old is None or old.owner != new.owner):
             self.number += 1
-            self.claims[new.run_id] = Claim(self.number, commit.process.name, new.owner, commit.now_ms)
+            self.claims[new.run_id] = Claim(self.number, commit.process.name, new.owner)
             self.claim_count[new.run_id] += 1
             self.claimed[new.run_id, new.fence, new.owner] = self.number
         if commit.label == "tick":
             self.number += 1
-            self.claims[new.run_id] = Claim(self.number, commit.process.name, 0, commit.now_ms)
+            self.claims[new.run_id] = Claim(self.number, commit.process.name, 0)
         if old is not None and new.takeovers > old.takeovers:
             self.takeovers[new.run_id] += 1
 
@@ -254,8 +263,6 @@ class Ghost:
         if new is None:
             self.steps[old.run_id].pop(old.key)
         else:
-            if new.seq is not None and (old is None or old.seq is None):
-                self.resolved_at[new.run_id, new.key] = self.seen
             self.steps[new.run_id][new.key] = new
             self.commits[new.run_id] += 1
 

@@ -25,9 +25,8 @@ def results_are_final(ghost: Ghost, commit: Commit) -> Iterator[str]:
 def resolutions_are_dense(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """Each commit continues where the last one ended."""
     fresh: dict[int, list[Any]] = {}
-    for _, old, new in commit.of["run_step"]:
-        if new is not None and new.seq is not None and (old is None or old.seq is None):
-            fresh.setdefault(new.run_id, []).append(new)
+    for row in commit.resolved:
+        fresh.setdefault(row.run_id, []).append(row)
     if commit.label.startswith(("retry", "restart")):
         return
     for run_id, rows in fresh.items():
@@ -54,8 +53,8 @@ def timers_are_not_early(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """Whatever the runner's own clock shows (B5, D3)."""
     if "clock" in ghost.excused:
         return
-    for _, old, new in commit.of["run_step"]:
-        if new is None or new.seq is None or (old is not None and old.seq is not None) or new.due_at is None:
+    for new in commit.resolved:
+        if new.due_at is None:
             continue
         timed_out = new.event_type is not None and new.status == "failed"
         if (
@@ -84,11 +83,7 @@ def deadlines_stay(ghost: Ghost, commit: Commit) -> Iterator[str]:
 )
 def events_are_consumed_once(ghost: Ghost, commit: Commit) -> Iterator[str]:
     """And the wait's result is the event's payload."""
-    resolved = {
-        (new.run_id, new.key): new
-        for _, old, new in commit.of["run_step"]
-        if new is not None and new.seq is not None and (old is None or old.seq is None)
-    }
+    resolved = {(row.run_id, row.key): row for row in commit.resolved}
     taken: set[tuple[int, str]] = set()
     for _, old, new in commit.of["event"]:
         if old is None or new is None:
@@ -129,9 +124,7 @@ def in_time_is_in_time(ghost: Ghost, commit: Commit) -> Iterator[str]:
     if "clock" in ghost.excused:
         return
     consumed = {new.id for _, _, new in commit.of["event"] if new is not None and new.consumed_by is not None}
-    for _, old, new in commit.of["run_step"]:
-        if new is None or new.seq is None or (old is not None and old.seq is not None):
-            continue
+    for new in commit.resolved:
         if new.event_type is not None and new.status == "failed":
             late = [
                 each.id
@@ -148,9 +141,7 @@ def late_is_late(ghost: Ghost, commit: Commit) -> Iterator[str]:
     if "clock" in ghost.excused:
         return
     taken = {(new.run_id, new.consumed_by): new for _, _, new in commit.of["event"] if new is not None}
-    for _, old, new in commit.of["run_step"]:
-        if new is None or new.seq is None or (old is not None and old.seq is not None):
-            continue
+    for new in commit.resolved:
         event = taken.get((new.run_id, new.key))
         if event is not None and new.due_at is not None and event.accepted_at > new.due_at:
             yield f"wait {new.key} of run {new.run_id} ended at {new.due_at}, and took event {event.id} of {event.accepted_at}"
