@@ -17,7 +17,7 @@ from keepstep import Status, WorkflowEvent, WorkflowStep, workflow
 from keepstep.engine.seams import SystemClock
 from keepstep.model.records import RunnerRecord
 from keepstep.store.api import Store
-from keepstep.store.claims import claim, register_runner
+from keepstep.store.claims import CLAIM_MODE, claim, register_runner
 from keepstep.store.postgres import PostgresStore
 from keepstep.store.sqlite import SqliteStore
 
@@ -104,7 +104,7 @@ async def looks(bed: Bed, store: Store) -> dict[str, float]:
 
     async def claim_some() -> None:
         script = claim(store.dialect, RUNNER, 1, CLAIM, [big.name])
-        claimed = (await store.transaction("claim", script)).claimed
+        claimed = (await store.transaction("claim", script, CLAIM_MODE[store.dialect])).claimed
         if len(claimed) != CLAIM:
             raise RuntimeError(f"{len(claimed)} runs were claimed, not {CLAIM}")
 

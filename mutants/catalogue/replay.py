@@ -34,8 +34,8 @@ REPLAY = (
         "13 15",
         (
             "engine/cache.py",
-            "if task.fence == execution.fence + 1 and run.version == execution.run.version + 1:",
-            "if execution is not None:",
+            "if task.fence == parked.fence + 1 and run.version == parked.version + 1:",
+            "if parked is not None:",
         ),
     ),
     mutant(
@@ -54,7 +54,7 @@ REPLAY = (
         "a resolution is stored with the time of whoever settles it, also when that is before the last one's",
         "A3",
         "13",
-        ("engine/execution.py", "self.body.seq + 1, max(now, self._last_at))", "self.body.seq + 1, now)"),
+        ("engine/execution.py", "self.body.seq + 1, max(now, self.last_at))", "self.body.seq + 1, now)"),
     ),
     mutant(
         "tick-keeps-a-stale-body",

@@ -16,6 +16,7 @@ from keepstep.engine.attempt import Attempt, AttemptFailed
 from keepstep.engine.callbacks import Callbacks
 from keepstep.engine.committer import Committer, Verdict
 from keepstep.engine.execution import Execution
+from keepstep.engine.parked import park
 from keepstep.engine.parts import Parts
 from keepstep.engine.probe import probe
 from keepstep.engine.turns import pass_turn, take_turn
@@ -25,7 +26,7 @@ from keepstep.model.commands import Continued
 from keepstep.model.facts import Completed
 from keepstep.model.plan import Boundary, ContinueAsNew, End, Finish, Hold, Park, Release
 from keepstep.model.records import EventRecord, RunRecord, TaskRecord
-from keepstep.model.status import Status, StepKind
+from keepstep.model.status import StepKind
 
 log = logging.getLogger(__name__)
 
@@ -192,9 +193,7 @@ class Advancer:
         self._alarms.quiet(run_id)
         match boundary.end:
             case Park(run_at) if execution.outcome is None:
-                run = execution.run
-                execution.run = run._replace(version=run.version + 1, status=Status.WAITING)
-                self._parts.cache.put(execution)
+                self._parts.cache.put(run_id, park(execution))
                 self._on_let_go(run_at)
             case Park(run_at) | Release(run_at):
                 execution.body.close()

@@ -50,8 +50,8 @@ class Execution:
 
     # fmt: off
     __slots__ = (
-        "_last_at", "attempts", "body", "cancel_delivered", "committing", "doubtful", "dropped", "ending",
-        "events", "fence", "inbox", "outcome", "pending", "run", "steered", "turns", "wake_seq",
+        "attempts", "body", "cancel_delivered", "committing", "doubtful", "dropped", "ending",
+        "events", "fence", "inbox", "last_at", "outcome", "pending", "run", "steered", "turns", "wake_seq",
     )
     # fmt: on
 
@@ -75,7 +75,7 @@ class Execution:
         self.cancel_delivered = any(record.key == CANCEL_KEY for record in records)
         self.committing = self.ending = self.steered = self.dropped = self.doubtful = False
         self.turns: list[Any] = []
-        self._last_at = _last_resolved_at(run, records)
+        self.last_at = _last_resolved_at(run, records)
 
     # --- what comes in
 
@@ -86,12 +86,6 @@ class Execution:
     def feed(self, item: Fact | AttemptFailed) -> None:
         """Take in what happened; it is delivered at the next :meth:`settle`."""
         self.inbox.append(item)
-
-    def resume(self, task: TaskRecord, run: RunRecord, events: list[EventRecord]) -> None:
-        """Go on with a body that stayed in memory, after a claim showed that nobody else advanced it (A6)."""
-        self.fence = task.fence
-        self.pending.taken.clear()  # these events were read after the claim: nothing that was taken is among them
-        self.reread(task, run, events)
 
     def reread(self, task: TaskRecord, run: RunRecord, events: Iterable[EventRecord]) -> None:
         """Take in what others changed: pause and cancel requests, new events (B6).
@@ -189,8 +183,8 @@ class Execution:
         """Deliver a resolution that is durable already (a transaction step commits its own row, C8)."""
         self.attempts.resolve(record.key)
         self.pending.resolve(record.key)
-        if record.at is not None and record.at > self._last_at:
-            self._last_at = record.at
+        if record.at is not None and record.at > self.last_at:
+            self.last_at = record.at
         self._absorb(self.body.resolve(record))
 
     def alone(self, record: StepRecord, end: End) -> Boundary:
@@ -200,7 +194,7 @@ class Execution:
     def resolved_row(self, fact: Fact, now: int) -> StepRecord:
         """The row that would deliver ``fact`` next."""
         wait = self.body.waits.get(fact.key)
-        return resolution(fact, wait, self.run.id, self.body.seq + 1, max(now, self._last_at))
+        return resolution(fact, wait, self.run.id, self.body.seq + 1, max(now, self.last_at))
 
     # --- inside
 
@@ -211,7 +205,7 @@ class Execution:
             self.fence,
             None if type(end) is Hold and not pending.timeouts() else self.wake_seq,
             run.version,
-            max(self._last_at, now),
+            max(self.last_at, now),
             (*pending.rows.values(), *last),
             tuple(pending.consumed),
             tuple(pending.logs),
@@ -275,7 +269,7 @@ class Execution:
         self.attempts.close_all()
         if isinstance(outcome, Contradicted):
             text = f"parked: {outcome.told}"
-            self.pending.logs.append(LogRecord(self.run.id, 0, "error", text, None, self._last_at))
+            self.pending.logs.append(LogRecord(self.run.id, 0, "error", text, None, self.last_at))
 
     def _note_intents(self, now: int) -> None:
         """Intent rows go before their callbacks (B8)."""

@@ -36,6 +36,7 @@ from keepstep.model.hooks import Finished, GivenBack, HookOutcome
 from keepstep.model.records import HookRecord
 from keepstep.model.status import HookStatus
 from keepstep.store.api import Store
+from keepstep.store.claims import CLAIM_MODE
 from keepstep.store.hooks import FirstDue, claim_hooks, first_due_hooks, prune_hooks
 
 log = logging.getLogger(__name__)
@@ -175,8 +176,7 @@ class Hooks:
             free = self._options.hooks - len(self._under_way)
             places = share_places(ready, self._busy, self._most, free)
             claim = claim_hooks(self._store.dialect, places, self._options.hook_lease_ms, first.now)
-            mode = "single" if self._store.dialect == "postgresql" else "write"
-            claimed = await self._store.transaction("claim_hooks", claim, mode)
+            claimed = await self._store.transaction("claim_hooks", claim, CLAIM_MODE[self._store.dialect])
             for row in claimed:
                 self._begin(row)
             self._order.append(self._order.pop(0))

@@ -11,6 +11,7 @@ from keepstep.engine.committer import Committer, Done, Verdict
 from keepstep.engine.execution import Execution
 from keepstep.engine.leases import Lease
 from keepstep.engine.marks import Marks
+from keepstep.engine.parked import Parked, resume
 from keepstep.engine.parts import Parts
 from keepstep.kernel.changes import tell_boundary
 from keepstep.kernel.create import unclaimed
@@ -18,7 +19,7 @@ from keepstep.kernel.takeover import crash_loop
 from keepstep.loop.body import Body
 from keepstep.model.plan import Boundary, Creation, Finish
 from keepstep.model.records import EventRecord, RunRecord, StepRecord, TaskRecord
-from keepstep.store.claims import Claimed, Claims, claim
+from keepstep.store.claims import CLAIM_MODE, Claimed, Claims, claim
 from keepstep.store.runs import load_events, load_steps
 from keepstep.store.script import Script
 
@@ -36,7 +37,7 @@ class _Loaded(NamedTuple):
     run: RunRecord
     steps: list[StepRecord]
     events: list[EventRecord]
-    parked: Execution | None
+    parked: Parked | None
 
 
 def _is_first_claim(claimed: Claimed) -> bool:
@@ -83,7 +84,7 @@ class Intake:
         self._expected += limit
         try:
             asked_at = self._parts.clock.monotonic()
-            claims = await self._store.transaction("claim", script)
+            claims = await self._store.transaction("claim", script, CLAIM_MODE[self._store.dialect])
             self._parts.clock.observe(claims.now, asked_at)
             self.marks.took(claims.claimed)
             self._parts.rotation.serve({each.run.workflow for each in claims.claimed})
@@ -146,8 +147,7 @@ class Intake:
     def _hold(self, loaded: _Loaded) -> None:
         task, run, steps, events, parked = loaded
         if parked is not None:
-            parked.resume(task, run, events)
-            self._advancer.hold(parked, fresh=False)
+            self._advancer.hold(resume(task, run, parked, events), fresh=False)
             return
         body = Body(self._parts.registry.by_name(run.workflow), run, steps, self._parts.limits)
         self._advancer.hold(Execution(task, run, body, steps, events), fresh=True)

@@ -26,6 +26,7 @@ from sqlalchemy import (
 
 from keepstep.model.records import RunnerRecord, RunRecord, TaskRecord
 from keepstep.model.status import Priority, Status
+from keepstep.store.api import Mode
 from keepstep.store.claims_pg import CLAIM, NEXT_DUE_SINCE
 from keepstep.store.clock import read_now
 from keepstep.store.runs import run_record
@@ -42,6 +43,9 @@ from keepstep.store.statement import (
     names,
 )
 from keepstep.store.tables import IS_CLAIMABLE, run, runner, task
+
+CLAIM_MODE: Mapping[DialectName, Mode] = {"sqlite": "write", "postgresql": "single"}
+"""How a claim is executed: on PostgreSQL it is one statement, so one round trip."""
 
 
 class Claimed(NamedTuple):
