@@ -26,7 +26,7 @@ WORKER := packages/dispatcher-cloudflare/worker
 WORKERD := $(WORKER)/node_modules/.ready
 PROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
 PINS := requirements/constraints.txt
-EDITABLE := -e packages/core[postgres,http,client] -e packages/dispatcher-node[apscheduler] \
+EDITABLE := -e packages/core[postgres,http,client,speedups] -e packages/dispatcher-node[apscheduler] \
 	-e packages/dispatcher-cloudflare -e packages/testing
 
 export UV_NO_PROGRESS := 1

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from bench import machine, report
 from bench.databases import CACHE, empty_database, postgres_server
+from bench.loops import LOOPS
 from bench.peers import PEERS, ROOT, Peer, install
 from bench.workload import DIALECTS, Dialect, Raw, Sample, Workload
 from bench.workloads import WORKLOADS
@@ -80,7 +81,7 @@ class Run:
         )
 
     def _child(self, name: str, database: Dialect, timeout_s: float) -> Sample | None:
-        options = ["--quick"] * self.args.quick + ["--uvloop"] * self.args.uvloop
+        options = ["--quick"] * self.args.quick + ["--loop", self.args.loop]
         if self.args.profile:
             options += ["--profile", str(self.args.profile / f"{name}-{database}.txt")]
         command = [sys.executable, "-m", "bench.measure", name]
@@ -142,7 +143,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--database", default="", choices=["", *DIALECTS])
     parser.add_argument("--peers", default="yes", choices=["yes", "no"])
     parser.add_argument("--quick", action="store_true", help="shows that it works, measures nothing")
-    parser.add_argument("--uvloop", action="store_true", help="run ours on uvloop, if that is installed")
+    parser.add_argument("--loop", default=LOOPS[0], choices=LOOPS, help="the event loop that ours runs on")
     parser.add_argument(
         "--profile", type=Path, help="a folder for profiles as text; they slow everything down"
     )

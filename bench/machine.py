@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 
-SHOWN = ("SQLAlchemy", "asyncpg", "pydantic")
+SHOWN = ("SQLAlchemy", "asyncpg", "pydantic", "uvloop")
 
 
 def about(server: str | None) -> dict[str, str]:

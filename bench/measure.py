@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import cProfile
 import gc
-import importlib
 import io
 import json
 import pstats
-from collections.abc import Coroutine, Generator
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 from bench import limits
+from bench.loops import LOOPS, run
 from bench.workload import Bed
 from bench.workloads import WORKLOADS
 
@@ -29,13 +27,13 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("out", type=Path)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--uvloop", action="store_true")
+    parser.add_argument("--loop", choices=LOOPS, default=LOOPS[0])
     parser.add_argument("--profile", type=Path)
     args = parser.parse_args()
     measure = limits.measure if args.workload == "limits" else WORKLOADS[args.workload].measure
     settle_collector()
     with profiled(args.profile):
-        samples = run(measure(Bed(args.url, args.quick)), uvloop=args.uvloop)
+        samples = run(measure(Bed(args.url, args.quick)), args.loop)
     args.out.write_text(json.dumps({"samples": samples}))
 
 
@@ -44,13 +42,6 @@ def settle_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-
-
-def run(work: Coroutine[Any, Any, Any] | Any, *, uvloop: bool) -> Any:
-    """Run on the default loop, or on uvloop's."""
-    if not uvloop:
-        return asyncio.run(work)
-    return importlib.import_module("uvloop").run(work)
 
 
 @contextlib.contextmanager

@@ -45,9 +45,13 @@ class Peer:
 
 
 PEERS = (
-    Peer("dbos", ("dbos==3.4.0", "psycopg[binary]==3.3.9"), ("sqlite", "postgresql")),
+    Peer("dbos", ("dbos==3.4.0", "psycopg[binary]==3.3.9", "uvloop==0.23.0"), ("sqlite", "postgresql")),
     # absurdctl is its command line, and carries the schema that the SDK needs
-    Peer("absurd", ("absurd-sdk==0.5.1", "absurdctl==0.5.1", "psycopg[binary]==3.3.9"), ("postgresql",)),
+    Peer(
+        "absurd",
+        ("absurd-sdk==0.5.1", "absurdctl==0.5.1", "psycopg[binary]==3.3.9", "uvloop==0.23.0"),
+        ("postgresql",),
+    ),
 )
 
 

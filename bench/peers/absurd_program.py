@@ -26,6 +26,7 @@ from typing import Any
 
 import absurdctl
 import psycopg
+import uvloop
 from absurd_sdk import AsyncAbsurd
 
 ROUNDS = 3
@@ -318,7 +319,7 @@ def main() -> None:
     if args.workload == "W7":
         samples = [w7(args.url, 20 if args.quick else 500) for _ in range(1 if args.quick else ROUNDS)]
     else:
-        samples = asyncio.run(rounds(args.workload, args.url, args.quick))
+        samples = uvloop.run(rounds(args.workload, args.url, args.quick))
     args.out.write_text(json.dumps({"samples": samples}))
     sys.stdout.flush()
     os._exit(0)

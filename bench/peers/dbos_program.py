@@ -24,6 +24,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import uvloop
 from dbos import DBOS, SetWorkflowID
 
 ROUNDS = 3
@@ -257,7 +258,7 @@ def main() -> None:
         samples = [w7(args.url, 20 if args.quick else 500) for _ in range(1 if args.quick else ROUNDS)]
     else:
         launch(args.url)
-        samples = asyncio.run(rounds(args.workload, args.quick))
+        samples = uvloop.run(rounds(args.workload, args.quick))
     args.out.write_text(json.dumps({"samples": samples}))
     sys.stdout.flush()
     os._exit(0)  # what still waits in threads is not waited for

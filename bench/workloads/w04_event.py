@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 
+from bench import loops
 from bench.watch import Countdown, create_all, none_is
 from bench.workload import Bed, Figure, Sample, Workload, commit_ms, percentile
 from keepstep import EventModel, Status, WorkflowEvent, WorkflowStep, workflow
@@ -91,4 +92,4 @@ WORKLOAD = Workload(
 )
 
 if __name__ == "__main__":
-    asyncio.run(send(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    loops.run(send(sys.argv[1], sys.argv[2], int(sys.argv[3])))

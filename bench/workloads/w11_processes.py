@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
+from bench import loops
 from bench.watch import create_all, none_is
 from bench.workload import Bed, Figure, Sample, Workload, rows_100
 from bench.workloads.w02_ten_steps import STEPS, ten_steps
@@ -126,4 +127,4 @@ WORKLOAD = Workload(
 )
 
 if __name__ == "__main__":
-    asyncio.run(run(sys.argv[1]))
+    loops.run(run(sys.argv[1]))

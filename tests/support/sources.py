@@ -20,7 +20,7 @@ FOLDERS = (
     "changelog.d",
     ".ci",
 )
-BUILT = {"__pycache__", "node_modules", "dist", ".wrangler"}
+BUILT = {".cache", "__pycache__", "node_modules", "dist", ".wrangler"}
 
 
 @dataclass(frozen=True)

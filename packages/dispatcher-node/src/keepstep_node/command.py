@@ -64,6 +64,7 @@ def worker(
     """
     from keepstep.errors import StoreError, UsageError  # noqa: PLC0415  # slow, and `--help` is not
     from keepstep_node.locate import NoAppError, locate  # noqa: PLC0415  # likewise
+    from keepstep_node.loops import loop_factory  # noqa: PLC0415  # likewise
     from keepstep_node.worker import Worker  # noqa: PLC0415  # likewise
 
     try:
@@ -73,7 +74,8 @@ def worker(
     logging.basicConfig(level=log_level.upper(), format=FORMAT)  # unless the app's module has done so
     try:
         made = Worker(app, concurrency=concurrency, migrate=migrate)
-        asyncio.run(made.run(health_host=health_host, health_port=health_port))
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(made.run(health_host=health_host, health_port=health_port))
     except UsageError as error:
         _end(str(error), 2)
     except StoreError as error:
