@@ -140,7 +140,8 @@ class Advancer:
         except Exception as error:  # noqa: BLE001  # whatever it is, it must not stop the other runs
             self._give_up(execution, error)
             return
-        self.callbacks.cancel(execution.attempts.take_closed())
+        if execution.attempts.closed:
+            self.callbacks.cancel(execution.attempts.take_closed())
         if boundary is None:
             self._start(execution)
         else:
@@ -217,7 +218,8 @@ class Advancer:
             probe("attempt", execution=execution, key=attempt.command.key, number=attempt.number)
             self.callbacks.start(attempt, self._attempt(execution, attempt))
         self._alarms.set(execution)
-        pass_turn(execution)
+        if execution.turns:
+            pass_turn(execution)
 
     async def _attempt(self, execution: Execution, attempt: Attempt) -> None:
         try:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from keepstep.model.commands import DoCommand
 from keepstep.model.facts import AttemptError
+from keepstep.model.records import StepRecord
 from keepstep.model.status import StepStatus
 
 
@@ -47,11 +48,8 @@ class AttemptFailed(NamedTuple):
     draw: float
 
 
-def first_attempt(command: DoCommand) -> Attempt:
-    """Where a step stands as its command opens: fresh, resting after a failure, or interrupted (B8)."""
-    record = command.record
-    if record is None:
-        return Attempt(command, 0, Phase.READY)
+def next_attempt(command: DoCommand, record: StepRecord) -> Attempt:
+    """Where a step stands that was tried before: resting after a failure, or interrupted (B8)."""
     if record.status != StepStatus.INTENT:
         return Attempt(command, record.attempt, Phase.RESTING, due_at=record.due_at or 0)
     phase = Phase.READY if record.due_at is None else Phase.RESTING

@@ -128,7 +128,6 @@ class Committer:
         self._enqueue(_Submitted(plan, done, plan.run_id, joined))
 
     def _enqueue(self, submitted: _Submitted) -> None:
-        self._resting.pop(submitted, None)
         self._queue.append(submitted)
         if not self._flights or (len(self._flights) < LANES_MAX and not self._store.busy):
             flight = asyncio.get_running_loop().create_task(self._fly(), name="keepstep-committer")
@@ -205,8 +204,12 @@ class Committer:
     def _rest(self, submitted: _Submitted) -> None:
         """A host's transaction has the run locked: others go on, and this one comes again shortly (B3)."""
         loop = asyncio.get_running_loop()
-        self._resting[submitted] = loop.call_later(submitted.pause, self._enqueue, submitted)
+        self._resting[submitted] = loop.call_later(submitted.pause, self._submit_again, submitted)
         submitted.pause = min(submitted.pause * 2, BUSY_PAUSE_MAX_S)
+
+    def _submit_again(self, submitted: _Submitted) -> None:
+        del self._resting[submitted]
+        self._enqueue(submitted)
 
     def _holds(self, lease: _LeaseName) -> bool:
         return self._open and lease == (self.runner_id, self.epoch)

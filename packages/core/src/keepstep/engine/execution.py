@@ -103,7 +103,8 @@ class Execution:
 
     def settle(self, now: int) -> None:
         """Deliver all that is known at ``now``, one resolution at a time (A2)."""
-        self.attempts.rearm(now)
+        if self.attempts.resting:
+            self.attempts.rearm(now)
         while self.outcome is None:
             item = self.inbox.pop(0) if self.inbox else self._next_known(now)
             if item is None:
@@ -203,7 +204,7 @@ class Execution:
         boundary = Boundary(
             run.id,
             self.fence,
-            None if type(end) is Hold and not pending.timeouts() else self.wake_seq,
+            None if type(end) is Hold and not pending.timed_out else self.wake_seq,
             run.version,
             max(self.last_at, now),
             (*pending.rows.values(), *last),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import ValuesView
 
-from keepstep.engine.attempt import Attempt, Phase, first_attempt
+from keepstep.engine.attempt import Attempt, Phase, next_attempt
 from keepstep.model.commands import DoCommand
 
 
@@ -14,13 +14,14 @@ class OpenSteps:
     Attributes:
         running: how many of them execute now.
         resting: how many have failed and wait until they are due.
+        closed: attempts whose callbacks nobody waits for any more, for :meth:`take_closed`.
     """
 
-    __slots__ = ("_attempts", "_closed", "resting", "running")
+    __slots__ = ("_attempts", "closed", "resting", "running")
 
     def __init__(self) -> None:
         self._attempts: dict[str, Attempt] = {}
-        self._closed: list[Attempt] = []
+        self.closed: list[Attempt] = []
         self.running = self.resting = 0
 
     def get(self, key: str) -> Attempt | None:
@@ -35,7 +36,10 @@ class OpenSteps:
 
     def open(self, command: DoCommand) -> None:
         """The body asks for a step."""
-        self._attempts[command.key] = attempt = first_attempt(command)
+        if command.record is None:
+            self._attempts[command.key] = Attempt(command, 0, Phase.READY)
+            return
+        self._attempts[command.key] = attempt = next_attempt(command, command.record)
         self.resting += attempt.phase is Phase.RESTING
 
     def resolve(self, key: str) -> None:
@@ -49,7 +53,7 @@ class OpenSteps:
         """The body stopped waiting for the step."""
         attempt = self._attempts.get(key)
         if attempt is not None and attempt.phase is Phase.RUNNING:
-            self._closed.append(attempt)
+            self.closed.append(attempt)
         self.resolve(key)
 
     def close_all(self) -> None:
@@ -58,8 +62,8 @@ class OpenSteps:
             self.close(key)
 
     def take_closed(self) -> list[Attempt]:
-        """Attempts whose callbacks nobody waits for any more: the driver cancels them."""
-        closed, self._closed = self._closed, []
+        """What was closed since the last time: the driver cancels it."""
+        closed, self.closed = self.closed, []
         return closed
 
     # --- the driver's side
@@ -77,7 +81,7 @@ class OpenSteps:
 
     def rearm(self, now: int) -> None:
         """Attempts whose rest is over may start."""
-        for attempt in self._attempts.values() if self.resting else ():
+        for attempt in self._attempts.values():
             if attempt.phase is Phase.RESTING and attempt.due_at is not None and attempt.due_at <= now:
                 attempt.phase, attempt.due_at = Phase.READY, None
                 self.resting -= 1

@@ -21,16 +21,18 @@ class Pending:
         rows: step rows by key; the last word on a step counts.
         consumed: events taken.
         logs: lines of ``step.log``.
+        timed_out: whether a wait among the rows has timed out.
         taken: ids of all events taken since the run was read, also of those whose boundary is durable.
     """
 
-    __slots__ = ("_stored", "consumed", "logs", "rows", "taken")
+    __slots__ = ("_stored", "consumed", "logs", "rows", "taken", "timed_out")
 
     def __init__(self, records: Sequence[StepRecord]) -> None:
         self.rows: dict[str, StepRecord] = {}
         self.consumed: list[Consumed] = []
         self.logs: list[LogRecord] = []
         self.taken: set[int] = set()
+        self.timed_out = False
         self._stored = {each.key: each for each in records if _is_open(each)}
 
     def __bool__(self) -> bool:
@@ -49,6 +51,8 @@ class Pending:
     def put(self, row: StepRecord) -> None:
         """Write this row."""
         self.rows[row.key] = row
+        if row.event_type is not None and row.status == StepStatus.FAILED:
+            self.timed_out = True
 
     def put_open(self, rows: Iterable[StepRecord]) -> None:
         """Write those of these open rows that the database does not have."""
@@ -65,24 +69,19 @@ class Pending:
         self.consumed.append(Consumed(event.id, key))
         self.taken.add(event.id)
 
-    def timeouts(self) -> list[StepRecord]:
-        """Waits that have timed out and are not durable as such."""
-        return [
-            row
-            for row in self.rows.values()
-            if row.event_type is not None and row.status == StepStatus.FAILED
-        ]
-
     def overtaken_by(self, events: Iterable[EventRecord]) -> bool:
         """Whether an event that counts for a wait became visible after the wait was taken as timed out (D4).
 
         It was accepted in time, in a transaction that committed later. The body knows of the timeout already, so it
         cannot be used any more: the run has to be loaded again.
         """
-        return any(
-            event.type == row.event_type and row.due_at is not None and event.accepted_at <= row.due_at
+        return self.timed_out and any(
+            row.status == StepStatus.FAILED
+            and event.type == row.event_type
+            and row.due_at is not None
+            and event.accepted_at <= row.due_at
             for event in events
-            for row in self.timeouts()
+            for row in self.rows.values()
         )
 
     def note(self, run_id: int, lines: Iterable[LogLine]) -> None:
@@ -111,6 +110,7 @@ class Pending:
         self.rows.clear()
         self.consumed.clear()
         self.logs.clear()
+        self.timed_out = False
 
 
 def _is_open(row: StepRecord) -> bool:
