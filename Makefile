@@ -59,8 +59,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
+# A checker that finds no file has no complaint either: it must say that it read some.
 types: $(READY)
-	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	@told="$$($(BIN)/basedpyright --pythonpath $(BIN)/python --stats)"; status=$$?; printf '%s\n' "$$told"; \
+		printf '%s\n' "$$told" | grep -q '^Total files checked: [1-9]' && exit $$status
 
 arch: $(READY)
 	$(BIN)/lint-imports --no-logo

@@ -134,7 +134,8 @@ class App(FragmentAttributes, Generic[W]):
         self._database = database
         self._wanted = dispatcher
         mounting = [*_named_in_class(type(self)), *fragments]
-        stored, given = subscribed(changes), {} if workflows is None else workflows
+        stored = subscribed(changes)
+        given: type[Bindings] | Mapping[str, AnyWorkflow] = {} if workflows is None else workflows
         self._registry = Registry(given, stored=stored, may_be_empty=bool(mounting))
         self._composition = Composition(
             mounting, self._registry, _Transactions(self), _reserved(self), stored

@@ -50,6 +50,14 @@ def numbered_sync(ctx: StepContext, order: Order) -> int:
     return ctx.attempt + order.price
 
 
+async def told_last(order: Order, ctx: StepContext) -> Receipt:
+    return Receipt(f"{ctx.idempotency_key}-{order.sku}")
+
+
+def told_last_sync(order: Order, ctx: StepContext) -> int:
+    return ctx.attempt + order.price
+
+
 async def insert_async(session: object, order: Order) -> int:
     return order.price
 
@@ -76,9 +84,14 @@ async def order_approval(event: WorkflowEvent[Order], step: WorkflowStep) -> Rec
     assert_type(await step.do("price", price, order), int)
     assert_type(await step.do("numbered", numbered, order), Receipt)
     assert_type(await step.do("numbered", numbered_sync, order), int)
+    assert_type(await step.do("told last", told_last, order), Receipt)
+    assert_type(await step.do("told last", told_last_sync, order), int)
+    assert_type(await step.do("told last", told_last_sync, order, timeout="1 s"), int)
     assert_type(await step.do("lambda", lambda: 5), int)
     await step.do("charge", charge, "no order")  # pyright: ignore[reportCallIssue, reportArgumentType]
     await step.do("charge", charge)  # pyright: ignore[reportCallIssue]
+    await step.do("told last", told_last)  # pyright: ignore[reportCallIssue]
+    await step.do("told last", told_last, "no order")  # pyright: ignore[reportCallIssue]
 
     assert_type(
         await step.do("charge", charge, order, 2, retry=Retry(max_attempts=1), timeout="1 s"), Receipt

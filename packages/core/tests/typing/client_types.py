@@ -45,7 +45,7 @@ async def use() -> None:
     instance = await client.binding(order).create(params=Order(item="lamp"))
     assert_type(instance, Instance[Receipt])
     assert_type(await instance.result(), Receipt)
-    await client.binding(order).create(params="lamp")  # pyright: ignore[reportCallIssue, reportArgumentType]
+    await client.binding(order).create(params="lamp")  # pyright: ignore[reportArgumentType]
     assert_type(client.sync.binding(order).create("o-1", Order(item="lamp")).result(), Receipt)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import MetaData
 
@@ -109,7 +109,8 @@ class Play:
         for step, value in self.stubs.items():
             sim.stub(step, returns=value)
         if isinstance(self.effects, Mapping):
-            for fn, answer in self.effects.items():
+            answers = cast("Mapping[Callable[..., Any], Any]", self.effects)
+            for fn, answer in answers.items():
                 sim.effect(fn, returns=answer)
         else:
             for fn in self.effects:
@@ -137,12 +138,13 @@ async def _act(instance: Any, each: At, number: int, again: bool) -> None:  # si
     event_id = f"at-{number}" if isinstance(each.id, Unset) else each.id
     for _ in range(2 if again and not callable(each.act) else 1):
         with suppress(InstanceTerminalError):
-            if isinstance(each.act, EventModel):
-                await instance.send_event(each.act, id=event_id)
-            elif isinstance(each.act, tuple):
-                await instance.send_event(each.act[0], each.act[1], id=event_id)
-            else:
-                await each.act(instance)
+            match each.act:
+                case EventModel() as event:
+                    await instance.send_event(event, id=event_id)
+                case (kind, payload):
+                    await instance.send_event(kind, payload, id=event_id)
+                case act:
+                    await act(instance)
 
 
 def crash_everywhere(

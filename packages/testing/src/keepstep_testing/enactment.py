@@ -26,8 +26,9 @@ from keepstep_testing.sim.chooser import Recording, Straight
 from keepstep_testing.sim.guard import RealWorldError
 from keepstep_testing.sim.oracle.ghost import TERMINAL, Ghost
 from keepstep_testing.sim.process import Process
+from keepstep_testing.sim.roles import Calm, Chooser, Disaster
 from keepstep_testing.sim.trace import Trace
-from keepstep_testing.sim.world import Calm, Chooser, Disaster, World
+from keepstep_testing.sim.world import World
 from keepstep_testing.virtual import virtual_world
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -77,14 +77,15 @@ class DurableMachine(RuleBasedStateMachine):
         for step, value in self.stubs.items():
             self.sim.stub(step, returns=value)
         if isinstance(self.effects, Mapping):
-            for fn, answer in self.effects.items():
+            answers = cast("Mapping[Callable[..., Any], Any]", self.effects)
+            for fn, answer in answers.items():
                 self.sim.effect(fn, returns=answer)
         else:
             for fn in self.effects:
                 self.sim.effect(fn)
-        params = (
-            data.draw(self.params, "params") if isinstance(self.params, st.SearchStrategy) else self.params
-        )
+        params = self.params
+        if isinstance(params, st.SearchStrategy):
+            params = data.draw(cast("st.SearchStrategy[Any]", params), "params")
         self.instance = self.sim.run(self._create(params))
 
     @precondition(lambda self: bool(tuple(self.events)))

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from keepstep.errors import UsageError
 
-_PLACES: WeakKeyDictionary[Any, list[tuple[Any, str]]] = WeakKeyDictionary()
+_PLACES: WeakKeyDictionary[Any, list[tuple[object, str]]] = WeakKeyDictionary()
 """Where each function was found: looking through all modules takes a while."""
 
 
@@ -17,7 +17,7 @@ class Patches:
     """Stand-ins that are in place until :meth:`undo`."""
 
     def __init__(self) -> None:
-        self._before: list[tuple[Any, str, Any]] = []
+        self._before: list[tuple[object, str, Any]] = []
 
     def put(self, fn: Callable[..., Any], stand_in: Callable[..., Any]) -> None:
         """Have everybody who finds ``fn`` by name find ``stand_in``.
@@ -36,7 +36,7 @@ class Patches:
             setattr(holder, name, before)
 
 
-def places_of(fn: Callable[..., Any]) -> list[tuple[Any, str]]:
+def places_of(fn: Callable[..., Any]) -> list[tuple[object, str]]:
     """Where a function is named.
 
     Raises:
@@ -63,8 +63,8 @@ def places_of(fn: Callable[..., Any]) -> list[tuple[Any, str]]:
     return found
 
 
-def _in_class(fn: Callable[..., Any]) -> list[tuple[Any, str]]:
-    owner: Any = sys.modules.get(getattr(fn, "__module__", "") or "")
+def _in_class(fn: Callable[..., Any]) -> list[tuple[object, str]]:
+    owner: object = sys.modules.get(getattr(fn, "__module__", "") or "")
     *path, name = getattr(fn, "__qualname__", "").split(".")
     if not path or "<locals>" in path:
         return []

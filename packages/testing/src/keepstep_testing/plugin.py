@@ -56,8 +56,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options."""
-    budget = config.getoption("--sim-budget")
-    faults = [each.strip() for each in config.getoption("--sim-faults").split(",") if each.strip()]
+    options = config.option
+    budget = options.sim_budget
+    faults = [each.strip() for each in options.sim_faults.split(",") if each.strip()]
     for each in faults:
         if each[0] not in "+-" or each[1:] not in settings.KINDS:
             raise pytest.UsageError(
@@ -66,12 +67,12 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.use(
         settings.Settings(
             budget_s=None if budget is None else settings.seconds(budget),
-            seed=config.getoption("--sim-seed"),
-            replay=config.getoption("--sim-replay"),
+            seed=options.sim_seed,
+            replay=options.sim_replay,
             faults=tuple(faults),
-            exhaustive=config.getoption("--sim-exhaustive"),
-            trace=config.getoption("--sim-trace"),
-            workers=_workers(config.getoption("--sim-workers")),
+            exhaustive=options.sim_exhaustive,
+            trace=options.sim_trace,
+            workers=_workers(options.sim_workers),
         )
     )
 

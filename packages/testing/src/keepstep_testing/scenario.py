@@ -103,7 +103,7 @@ class _Playing:
             try:
                 await _VERBS[verb].act(self, move, move[verb])
             except KeepstepError as error:
-                following = self.moves[self.number] if self.number < len(self.moves) else {}
+                following: Move = self.moves[self.number] if self.number < len(self.moves) else {}
                 if "refused" not in following:
                     raise
                 self.told.refused[self.number] = error.code

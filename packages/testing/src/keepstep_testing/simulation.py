@@ -33,8 +33,9 @@ from keepstep_testing.sim.database import Database
 from keepstep_testing.sim.guard import RealWorldError
 from keepstep_testing.sim.oracle.ghost import Ghost
 from keepstep_testing.sim.process import PROCESS, Process
+from keepstep_testing.sim.roles import Chooser, Disaster
 from keepstep_testing.sim.trace import Line
-from keepstep_testing.sim.world import Chooser, Disaster, World
+from keepstep_testing.sim.world import World
 from keepstep_testing.standins import StandIns
 from keepstep_testing.verdict import verify
 

@@ -1,7 +1,8 @@
 """The step protocol: what a workflow body can ask for (C, D). The loop implements it; nothing here runs.
 
 Options and the callback's own keyword arguments cannot be told apart by a type checker in one signature. So ``do`` is
-typed with all arguments of the callback when no option is given, and with its positional arguments beside options.
+typed with all arguments of the callback when no option is given, and with its positional arguments beside options, or
+before a context that stands last.
 """
 
 from __future__ import annotations
@@ -189,14 +190,27 @@ class WorkflowStep(Protocol):
         self, name: str, fn: Callable[[StepContext, *Ts], R], /, *args: *Ts, **options: Unpack[StepOptions]
     ) -> Step[R]: ...
     @overload
+    def do(
+        self,
+        name: str,
+        fn: Callable[[*Ts, StepContext], Awaitable[R]],
+        /,
+        *args: *Ts,
+        **options: Unpack[StepOptions],
+    ) -> Step[R]: ...
+    @overload
+    def do(
+        self, name: str, fn: Callable[[*Ts, StepContext], R], /, *args: *Ts, **options: Unpack[StepOptions]
+    ) -> Step[R]: ...
+    @overload
     def do(self, name: str, /, **options: Unpack[StepOptions]) -> StepDecorator: ...
     def do(self, name: str, fn: Callable[..., Any] | None = None, /, *args: Any, **kwargs: Any) -> Any:
         """Run ``fn(*args, **kwargs)`` once and keep its result (C2, C3).
 
         Args:
             name: the step's name (C1).
-            fn: sync or async; a first parameter annotated ``StepContext`` is filled in. Without ``fn``, a decorator:
-                ``@step.do("charge")`` on a local function, then ``await charge()``.
+            fn: sync or async; a first or last parameter annotated ``StepContext`` is filled in. Without ``fn``, a
+                decorator: ``@step.do("charge")`` on a local function, then ``await charge()``.
             *args: for ``fn``.
             **kwargs: for ``fn``, and :class:`StepOptions`, whose names ``fn``'s own keyword arguments cannot have.
 

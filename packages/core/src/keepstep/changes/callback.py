@@ -33,7 +33,7 @@ class Callback:
         kinds: Iterable[ChangeKind | str] | None = None,
         batch: int = 100,
     ) -> None:
-        if not callable(fn):  # pyright: ignore[reportUnnecessaryComparison]
+        if not callable(fn):
             raise UsageError(f"sink {name!r}: its function cannot be called: {fn!r}")
         self.name = name
         self.batch = batch

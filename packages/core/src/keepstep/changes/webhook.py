@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
+from importlib import import_module
 from typing import Any
 
 from keepstep.authoring.feed import read_kinds
@@ -87,7 +89,7 @@ class Webhook:
         }
         async with httpx.AsyncClient(timeout=None) as client:  # noqa: S113  # the hook's own timeout ends it
             answer = await client.post(self.url, content=body, headers=headers)
-        if answer.status_code == httpx.codes.GONE:
+        if answer.status_code == HTTPStatus.GONE:
             raise NonRetryableError(f"{self.url} answered 410: it wants no more of this")
         if not answer.is_success:
             raise WebhookRefusedError(f"{self.url} answered {answer.status_code}")
@@ -99,7 +101,7 @@ class WebhookRefusedError(Exception):
 
 def _signers(name: str, secrets: Sequence[str]) -> list[Any]:
     try:
-        import httpx  # noqa: F401, PLC0415  # an extra
+        import_module("httpx")  # an extra
         from standardwebhooks import Webhook as Signer  # noqa: PLC0415  # likewise
     except ImportError as error:
         raise UsageError(f"webhook {name!r}: install keepstep[webhooks]") from error

@@ -16,7 +16,7 @@ from keepstep.fragment.mount import FragmentMount
 from keepstep.fragment.tx import Tx
 
 if TYPE_CHECKING:
-    from keepstep.client.ports import Port
+    from keepstep.client.ports import DatabasePort
 
 C = TypeVar("C")
 W = TypeVar("W", bound=Bindings)
@@ -35,7 +35,7 @@ class Mounted(Generic[C, W]):
         services: by name; each is awaited, and runs in a transaction of its own or in the host's.
     """
 
-    def __init__(self, mount: FragmentMount, port: Port, mint: Mint) -> None:
+    def __init__(self, mount: FragmentMount, port: DatabasePort, mint: Mint) -> None:
         self._mount = mount
         self._port = port
         self._mint = mint

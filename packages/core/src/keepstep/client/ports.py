@@ -36,6 +36,10 @@ class Port(Protocol):
         """Wait until the run that ``look`` reads has ended; raises ``ResultTimeoutError``."""
         ...
 
+
+class DatabasePort(Port, Protocol):
+    """A port that reaches the database itself: it has transactions for sync work of others."""
+
     async def work(self, work: Callable[[SyncTarget], T]) -> T:
         """Call sync work with a SQLAlchemy transaction; what it made is noticed after its commit."""
         ...

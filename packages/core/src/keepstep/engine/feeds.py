@@ -174,7 +174,8 @@ class Feeds:
             self._begun = True
         while await self._store.transaction("publish changes", publish(PUBLISH_BATCH)) == PUBLISH_BATCH:
             pass
-        now, resting = self._clock.now_ms(), []
+        now = self._clock.now_ms()
+        resting: list[int] = []
         for name, due in await self._behind() if self._sinks else ():
             if name in self._feeding:
                 self._again.add(name)

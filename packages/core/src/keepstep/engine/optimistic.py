@@ -170,8 +170,9 @@ class _Ticking:
                         execution.feed(result)
                 execution.settle(self._clock.now_ms())
                 for closed in execution.attempts.take_closed():
-                    closed.handle.cancel()
-                    tasks.pop(closed.handle, None)
+                    if closed.handle is not None:
+                        closed.handle.cancel()
+                        tasks.pop(closed.handle, None)
         finally:
             for handle in tasks:
                 handle.cancel()

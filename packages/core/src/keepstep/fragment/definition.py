@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 C = TypeVar("C")
 W = TypeVar("W", bound=Bindings)
+GivenC = TypeVar("GivenC")
+GivenW = TypeVar("GivenW", bound=Bindings)
 P = TypeVar("P")
 A = ParamSpec("A")
 R = TypeVar("R")
@@ -65,21 +67,21 @@ class Fragment(Generic[C, W]):
     ) -> None: ...
     @overload
     def __init__(
-        self: Fragment[C, KeyedBindings],
+        self: Fragment[GivenC, KeyedBindings],
         name: str,
         *,
         schema: MetaData | None = None,
         revisions: Path | None = None,
-        config: type[C],
+        config: type[GivenC],
     ) -> None: ...
     @overload
     def __init__(
-        self: Fragment[None, W],
+        self: Fragment[None, GivenW],
         name: str,
         *,
         schema: MetaData | None = None,
         revisions: Path | None = None,
-        workflows: type[W],
+        workflows: type[GivenW],
     ) -> None: ...
     @overload
     def __init__(
@@ -163,6 +165,7 @@ class Fragment(Generic[C, W]):
     @overload
     def hook(
         self,
+        /,
         *,
         name: str | None = None,
         retry: RetryOption = None,

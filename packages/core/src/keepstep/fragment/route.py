@@ -130,6 +130,6 @@ def _parameters(fn: FunctionType, shown: str) -> dict[str, Parameter]:
 
 
 def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and (
+    return inspect.isclass(annotation) and (
         issubclass(annotation, BaseModel) or dataclasses.is_dataclass(annotation)
     )

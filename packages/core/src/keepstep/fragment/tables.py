@@ -6,9 +6,9 @@ The author writes statements on the tables as declared; :class:`Tables` puts the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table
+from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table, quoted_name
 from sqlalchemy.sql import visitors
 
 
@@ -34,11 +34,13 @@ class Tables:
         """The statement with the mount's tables; text and the tables of others stay as they are."""
         if not self._mounted or not hasattr(statement, "get_children"):
             return statement
-        return visitors.replacement_traverse(statement, {}, self._replacement)
+        return visitors.replacement_traverse(
+            cast("visitors.ExternallyTraversible", statement), {}, self._replacement
+        )
 
     def _replacement(self, element: Any, **_: Any) -> Any:
         if isinstance(element, Table):
-            return self._mounted.get(element)
+            return self._mounted.get(cast("Table", element))
         if isinstance(element, Column) and element.table in self._mounted:
             return self._mounted[element.table].c[element.key]
         return None
@@ -54,7 +56,7 @@ def _copies(declared: MetaData, into: MetaData, prefix: str) -> dict[Table, Tabl
             elif isinstance(constraint.name, str):
                 constraint.name = _prefixed(prefix, constraint.name)
         for index in copy.indexes:
-            index.name = _prefixed(prefix, index.name or "")
+            index.name = quoted_name(_prefixed(prefix, index.name or ""), quote=None)
     return copies
 
 

@@ -69,7 +69,7 @@ class Conversation:
         asked = _asked(verb)
         match asked.verb:
             case Verb.LIST:
-                answer: Any = self._list(asked)
+                answer: Talk[Any] = self._list(asked)
             case Verb.HISTORY:
                 answer = self._history(asked)
             case Verb.SEND_EVENT:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 from keepstep.model.codec import Codec
 from keepstep.model.outcome import ErrorInfo
@@ -16,6 +16,7 @@ from keepstep.model.retry import Retry
 from keepstep.model.status import StepKind
 
 
+@final
 class DoCommand(NamedTuple):
     """Call ``fn(*args, **kwargs)`` outside the workflow loop and record the result (A4, C1–C8).
 

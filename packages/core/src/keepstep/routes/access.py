@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -95,4 +95,4 @@ def _checks(authorize: object) -> dict[Kind, Check]:
 def _callable(check: object) -> Check:
     if not callable(check):
         raise UsageError(f"authorize takes functions of (request, access), not {check!r}")
-    return check
+    return cast("Check", check)

@@ -82,7 +82,7 @@ async def read_body(request: Request, model: type[B]) -> B:
             f"the body must be application/json, not {media[:60] or 'of an unsaid type'}"
         )
     try:
-        given = read_json(raw) if raw else {}
+        given = read_json(raw or b"{}")
         if issubclass(
             model, RootModel
         ):  # a fragment's own type: JSON's text for what JSON has not, and no other

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
@@ -16,7 +16,7 @@ from keepstep.routes.operations import AnyOperation
 from keepstep.routes.problems import MEDIA_TYPE
 
 _REF = "#/components/schemas/{model}"
-_PATH_PARAMETERS = {"name": wire.WorkflowName, "id": wire.InstanceId}
+_PATH_PARAMETERS: Mapping[str, Any] = {"name": wire.WorkflowName, "id": wire.InstanceId}
 
 Schemas = Mapping[tuple[type[BaseModel], Literal["validation", "serialization"]], dict[str, Any]]
 
@@ -58,7 +58,7 @@ def _schemas(operations: Iterable[AnyOperation]) -> tuple[Schemas, dict[str, Any
             models[each.body, "validation"] = None
         models.update(((answer, "serialization"), None) for answer in each.answers.values())
     schemas, top = models_json_schema(list(models), ref_template=_REF)
-    return schemas, top.get("$defs", {})
+    return cast("Schemas", schemas), top.get("$defs", {})
 
 
 def _operation(operation: AnyOperation, schemas: Schemas, query: Sequence[dict[str, Any]]) -> dict[str, Any]:

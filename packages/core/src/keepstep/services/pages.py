@@ -17,7 +17,7 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import orjson
 
@@ -237,7 +237,10 @@ def _asked_for(line: LogView, query: HistoryQuery) -> bool:
         return False
     if query.log_category is None:
         return True
-    return isinstance(line.data, dict) and line.data.get("category") == query.log_category
+    return (
+        isinstance(line.data, dict)
+        and cast("dict[str, Any]", line.data).get("category") == query.log_category
+    )
 
 
 def _paged(rows: Sequence[R], limit: int, view: Callable[[R], V], place: Callable[[R], Place]) -> Page[V]:
@@ -264,7 +267,7 @@ def read_place(part: str, cursor: str) -> Place:
     except (TypeError, ValueError, binascii.Error):
         raise _no_cursor(part, cursor) from None
     numbers = type(place.run_number) is int and type(place.number) is int and abs(place.number) < BEYOND
-    keyed = place.key is None or (part == "steps" and isinstance(place.key, str))
+    keyed = place.key is None or (part == "steps" and type(place.key) is str)
     known = version == 1 and place.part == part and place.order in {"asc", "desc"}
     if not (numbers and keyed and known) or write_place(place) != cursor:
         raise _no_cursor(part, cursor)

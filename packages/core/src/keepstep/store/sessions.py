@@ -19,7 +19,7 @@ from sqlalchemy import Engine, NullPool, create_engine, event
 
 from keepstep.errors import UsageError
 from keepstep.store.address import MEMORY, Database, url_of
-from keepstep.store.host import Clock
+from keepstep.store.clock import Clock
 
 if TYPE_CHECKING:  # it needs greenlet, which a sync host on SQLite does not install
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession

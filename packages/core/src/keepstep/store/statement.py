@@ -8,7 +8,7 @@ say differently is a small construct here; no query may live here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVarTuple, cast
 
 import orjson
 from sqlalchemy import (
@@ -31,6 +31,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType
+
+Ts = TypeVarTuple("Ts")
 
 DialectName = Literal["sqlite", "postgresql"]
 
@@ -96,7 +98,7 @@ def fixed(value: int | str) -> ColumnElement[Any]:
     return literal_column(f"'{quoted}'", Text())
 
 
-def limited(query: Select[Any], name: str = "limit") -> Select[Any]:
+def limited(query: Select[*Ts], name: str = "limit") -> Select[*Ts]:
     """Take at most ``:name`` rows. The offset is written out, as SQLAlchemy would bind a 0 for it on SQLite."""
     return query.limit(bindparam(name, type_=BigInteger())).offset(fixed(0))
 

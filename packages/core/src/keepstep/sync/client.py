@@ -10,7 +10,7 @@ from typing import Protocol, Self, TypeVar
 from keepstep.authoring.registry import Registry
 from keepstep.client.bound import Workflow
 from keepstep.client.mint import Mint
-from keepstep.client.ports import Port
+from keepstep.client.ports import DatabasePort
 from keepstep.fragment.composition import Composition
 from keepstep.model.outcome import TickResult
 from keepstep.sync.binding import SyncBinding
@@ -70,7 +70,7 @@ class SyncClient(SyncFragmentAttributes):
         self,
         app: AsyncApp,
         registry: Registry,
-        port: Port,
+        port: DatabasePort,
         mint: Mint,
         composition: Composition,
     ) -> None:

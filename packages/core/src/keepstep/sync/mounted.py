@@ -14,7 +14,7 @@ from keepstep.fragment.mount import FragmentMount
 from keepstep.fragment.tx import Tx
 from keepstep.sync.binding import SyncBinding
 from keepstep.sync.bindings import SyncBindings, sync_binding_of
-from keepstep.sync.ports import SyncPort
+from keepstep.sync.ports import SyncDatabasePort
 
 C = TypeVar("C")
 P = TypeVar("P")
@@ -32,7 +32,7 @@ class SyncMounted(Generic[C]):
         services: by name; plain functions.
     """
 
-    def __init__(self, mount: FragmentMount, port: SyncPort, mint: Mint) -> None:
+    def __init__(self, mount: FragmentMount, port: SyncDatabasePort, mint: Mint) -> None:
         self._mount = mount
         self._port = port
         self._mint = mint

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from keepstep.client.ports import Port
+from keepstep.client.ports import DatabasePort
 from keepstep.client.verbs import Create, Transact
 from keepstep.model.outcome import Standing
 from keepstep.store.host import SyncTarget
@@ -29,6 +29,10 @@ class SyncPort(Protocol):
         """Wait until the run that ``look`` reads has ended; raises ``ResultTimeoutError``."""
         ...
 
+
+class SyncDatabasePort(SyncPort, Protocol):
+    """A port that reaches the database itself; as :class:`keepstep.client.ports.DatabasePort`."""
+
     def work(self, work: Callable[[SyncTarget], T]) -> T:
         """Call sync work with a SQLAlchemy transaction."""
         ...
@@ -37,7 +41,7 @@ class SyncPort(Protocol):
 class PortalPort:
     """Each verb by an async port, on the app's loop."""
 
-    def __init__(self, portal: Portal, port: Port) -> None:
+    def __init__(self, portal: Portal, port: DatabasePort) -> None:
         self._portal = portal
         self._port = port
 

@@ -47,9 +47,13 @@ def workflows_of(target: str) -> Any:
         UsageError: see :func:`named`; or it is something else.
     """
     found = named(target, "shop.main:app")
-    is_class = isinstance(found, type) and issubclass(found, Bindings)
-    if isinstance(found, App | dict | Bindings) or is_class:
+    if _has_workflows(found):
         return found
     raise UsageError(
         f"{target!r} is {type(found).__name__}: name an App, a Bindings class or a dict of workflows"
     )
+
+
+def _has_workflows(found: object) -> bool:
+    is_class = isinstance(found, type) and issubclass(found, Bindings)
+    return is_class or isinstance(found, App | dict | Bindings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -100,7 +100,7 @@ async def export_histories(
 
 
 @asynccontextmanager
-async def _opened(source: App[Any] | Store | Database) -> AsyncIterator[Store]:
+async def _opened(source: App[Any] | Store | Database) -> AsyncGenerator[Store]:
     if hasattr(source, "transaction"):
         yield cast("Store", source)
         return
@@ -113,7 +113,7 @@ async def _opened(source: App[Any] | Store | Database) -> AsyncIterator[Store]:
         await store.close()
 
 
-def _store_of(database: Database) -> Store:
+def _store_of(database: object) -> Store:
     address = url_of(database)
     if address.dialect == "sqlite":
         if not Path(address.location).is_file():

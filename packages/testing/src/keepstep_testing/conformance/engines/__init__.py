@@ -19,6 +19,7 @@ runs by itself, or is ticked from elsewhere, overrides :meth:`EngineConformance.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ class EngineConformance(Beginnings, Steps, Waits, LifeCycle):
             " async context manager of an App whose clock is the fixture 'clock'"
         )
 
-    async def advance(self, app: App) -> None:
+    async def advance(self, app: App[Any]) -> None:
         """Have what is due advanced; called again and again until a test sees what it waits for."""
         await app.run_until_idle()
 
