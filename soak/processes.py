@@ -17,6 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PROGRAM = (sys.executable, "-m", "soak.program")
 LOOK_S = 0.02
+STACKS_END = "these were the stacks"
+"""What a runner prints after its stacks, for which SIGUSR1 asks it."""
 
 
 async def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> float:
@@ -95,12 +97,33 @@ class Process:
         self._process.terminate()
 
     def ended(self, seconds: float = 30) -> int:
-        """Wait for its end; its exit status. One that does not end is killed."""
+        """Wait for its end; its exit status. One that does not end says where it stands, and is killed."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
+            self.stacks()
             self._process.kill()
         return self._end()
+
+    async def gone(self) -> int:
+        """Wait for the end that it was asked for, beside everything else; its exit status.
+
+        Raises:
+            TimeoutError: it does not end; the message says where it stands.
+        """
+        try:
+            await until(lambda: not self.alive, "a runner that was asked to end has ended")
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{self.stacks()}") from error
+        return self.ended()
+
+    def stacks(self, seconds: float = 5) -> str:
+        """Where its threads stand and its tasks wait, as it prints them; what there is of that after so long."""
+        before, until_s = len(self.text), time.monotonic() + seconds
+        self._process.send_signal(signal.SIGUSR1)
+        while STACKS_END not in self.text[before:] and time.monotonic() < until_s:
+            time.sleep(LOOK_S)
+        return self.text[before:]
 
     def _end(self) -> int:
         self._process.wait()
@@ -109,6 +132,7 @@ class Process:
 
 
 _RECORD = re.compile(r"^\d{4}-\d\d-\d\d \S+ (\w+) [\w.]+: ", re.MULTILINE)
+GIVEN_UP = "a stop goes on without the end of"
 TOLERATED = (" ERROR sqlalchemy.pool.", "unexpected connection_lost() call")
 """What drivers log, and nothing is wrong: a step was cancelled while its connection was being closed, or opened."""
 
@@ -120,7 +144,8 @@ def errors_in(text: str) -> list[str]:
     printed, *logged = (text[begin:end].strip() for begin, end in itertools.pairwise(edges))
     errors = [printed] if "Traceback" in printed or "never awaited" in printed else []
     for record, whole in zip(records, logged, strict=True):
-        if record[1] in {"ERROR", "CRITICAL"} and not any(text in whole for text in TOLERATED):
+        bad = record[1] in {"ERROR", "CRITICAL"} or GIVEN_UP in whole
+        if bad and not any(text in whole for text in TOLERATED):
             errors.append(whole)
     return errors
 

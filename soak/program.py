@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import logging
 import resource
 import signal
+import sys
 from pathlib import Path
+from types import FrameType
 
 from keepstep import App, RunnerOptions
+from keepstep.engine.stopping import where
 from keepstep_node import PollingDispatcher
+from soak.processes import STACKS_END
 from soak.workflows import WORKFLOWS, Outside, instance_id
 
 
@@ -30,10 +35,23 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def tell_stacks(loop: asyncio.AbstractEventLoop) -> None:
+    """Have SIGUSR1 print where every thread stands, then where every task waits; also when the loop stands still."""
+
+    def tell_tasks(_number: int, _frame: FrameType | None) -> None:
+        for task in asyncio.all_tasks(loop):
+            print(where(task), file=sys.stderr)
+        print(STACKS_END, file=sys.stderr, flush=True)
+
+    signal.signal(signal.SIGUSR1, tell_tasks)
+    faulthandler.register(signal.SIGUSR1, chain=True)
+
+
 async def main(given: argparse.Namespace) -> None:
     """Run until SIGTERM; then drain."""
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
+    tell_stacks(asyncio.get_running_loop())
     options = RunnerOptions(
         lease=given.lease, drain=given.drain, concurrency=given.concurrency, cache=given.cache
     )

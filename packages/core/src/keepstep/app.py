@@ -24,6 +24,7 @@ from keepstep.engine.dispatch import Dispatcher, RemoteDispatcher
 from keepstep.engine.engine import Engine
 from keepstep.engine.options import RunnerOptions
 from keepstep.engine.seams import Clock, Seams
+from keepstep.engine.stopping import Stopping
 from keepstep.engine.surroundings import Surroundings
 from keepstep.errors import InvalidInputError, UsageError
 from keepstep.fragment.composition import AnyFragment, Composition
@@ -244,7 +245,8 @@ class App(FragmentAttributes, Generic[W]):
     async def stop(self) -> None:
         """Stop the dispatcher, drain the runner, disconnect. A second stop changes nothing; a start may follow.
 
-        Steps in flight get the time that ``RunnerOptions.drain`` gives; what has not ended then is given back.
+        Steps in flight get the time that ``RunnerOptions.drain`` gives; what has not ended then is given back. A stop
+        that waits for a database or for code of yours half a minute longer says where, and goes on without.
         """
         if self._home is None:
             return
@@ -378,14 +380,15 @@ class App(FragmentAttributes, Generic[W]):
             )
 
     async def _end(self) -> None:
-        """Undo what a start did, each part whatever becomes of the others."""
+        """Undo what a start did, each part whatever becomes of the others, and however long it takes."""
         dispatcher, self._engine.dispatcher = self._engine.dispatcher, None
+        stopping = Stopping(self._engine.options.drain_ms / 1000)
         async with AsyncExitStack() as ending:
             ending.callback(self._forget)
-            ending.push_async_callback(self._engine.close)
-            ending.push_async_callback(self._engine.stop)
+            ending.push_async_callback(stopping.part, "the connections", self._engine.close)
+            ending.push_async_callback(stopping.part, "the runner", self._engine.stop)
             if dispatcher is not None:
-                ending.push_async_callback(dispatcher.stop)
+                ending.push_async_callback(stopping.part, "the dispatcher", dispatcher.stop)
 
     def _forget(self) -> None:
         self._started = self._connected = False

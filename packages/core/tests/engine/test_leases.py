@@ -145,7 +145,7 @@ def test_no_step_begins_after_the_lease_has_ended_unnoticed(virtually):
         node = await fleet.started(onward, dispatch=False)
         await node.workflows.onward.create("i")
         await fleet.until(lambda: Outside.began)
-        await node.runner.lease._stop_renewing()
+        node.runner.lease._renewals.cancel()
         await fleet.passing(40)
         Outside.gate("i").set()
         await fleet.until(lambda: not node.held)

@@ -241,6 +241,22 @@ async def test_a_caller_cancelled_during_its_commit_waits_for_the_end(open_store
     assert await listed(store) == [1, 2]
 
 
+async def test_a_caller_cancelled_during_a_commit_that_fails_is_cancelled_all_the_same(open_store):
+    """An error of the database in place of the cancellation would have its caller go on, and whoever stops it wait."""
+    store = await open_store(slow_commit_ms=0)
+    store._writer.executescript(
+        "PRAGMA foreign_keys = ON; CREATE TABLE reply (of INTEGER REFERENCES note DEFERRABLE INITIALLY DEFERRED)"
+    )
+    lost = Statement(text("INSERT INTO reply VALUES (99)"), "lost")  # which only COMMIT refuses
+    adding = asyncio.ensure_future(store.transaction("lost", calls(Call(lost))))
+    await turns(1)
+    adding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await adding
+    await store.transaction("add", add(1))
+    assert await listed(store) == [1]
+
+
 async def test_a_full_disk_says_so_and_the_store_recovers(open_store):
     """Nothing was written; with space again the next transaction goes through."""
     store = await open_store()

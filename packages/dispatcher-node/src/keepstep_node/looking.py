@@ -71,11 +71,15 @@ class Looking:
         """Let the look in flight end, start no other. A second stop changes nothing."""
         self._stopping = True
         self.woken.set()
-        if self._tasks:
-            looking, listening = self._tasks
-            listening.cancel()
-            await asyncio.wait((looking, listening))
-        self._tasks, self._runner = (), None
+        try:
+            if self._tasks:
+                _, listening = self._tasks
+                listening.cancel()
+                await asyncio.wait(self._tasks)
+        finally:  # of a stop that is given up, too: no look is left behind
+            for each in self._tasks:
+                each.cancel()
+            self._tasks, self._runner = (), None
 
     async def _keep_looking(self, runner: Looker) -> None:
         while not self._stopping:

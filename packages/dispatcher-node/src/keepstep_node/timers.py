@@ -83,10 +83,12 @@ class APSchedulerDispatcher:
 
     async def stop(self) -> None:
         """Let the look in flight end, start no other, take both jobs away. A second stop changes nothing."""
-        await self._looking.stop()
-        timers, self._timers = self._timers, None
-        if timers is not None:
-            await timers.close()
+        try:
+            await self._looking.stop()
+        finally:
+            timers, self._timers = self._timers, None
+            if timers is not None:
+                await timers.close()
 
     def _rung(self) -> None:
         self._looking.woken.set()

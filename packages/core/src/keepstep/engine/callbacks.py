@@ -57,7 +57,6 @@ class Callbacks:
         else:
             await asyncio.sleep(seconds)
 
-    async def all_ended(self, seconds: float) -> None:
-        """Wait until all callbacks have ended, at most ``seconds``."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
+    async def all_ended(self, seconds: float) -> set[asyncio.Task[None]]:
+        """Wait until all callbacks have ended, at most ``seconds``; those that have not."""
+        return (await asyncio.wait(self._tasks, timeout=seconds))[1] if self._tasks else set()

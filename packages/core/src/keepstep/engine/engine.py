@@ -115,8 +115,10 @@ class Engine:
             await asyncio.wait([self._waking])
             self._waking = None
         self._workers.close()
-        await self._user_writes.close()
-        await self.store.close()
+        try:
+            await self._user_writes.close()
+        finally:
+            await self.store.close()
 
     async def start(self, concurrency: int | None = None) -> None:
         """Start the runner: it takes a lease and accepts looks. Idempotent."""

@@ -71,14 +71,23 @@ class Lease:
 
     async def release(self) -> None:
         """Give the lease back with all its tasks, so that nobody waits for its expiry; best effort."""
-        await self._stop_renewing()
-        self.held = False
+        renewals = self._renewals
+        self.forget()
+        if renewals is not None:
+            await asyncio.wait([renewals])
         try:
             await self._store.transaction(
                 "release", release_runner(self._store.dialect, self.runner_id, self.epoch)
             )
         except StoreError as error:
             log.warning("the lease could not be given back, it ends by itself: %s", error)
+
+    def forget(self) -> None:
+        """Hold it no more and renew it no more, without a word to the database: it ends by itself."""
+        self.held = False
+        if self._renewals is not None:
+            self._renewals.cancel()
+            self._renewals = None
 
     def lose(self, why: str) -> None:
         """Stop holding it, once: somebody else may hold it now."""
@@ -159,9 +168,3 @@ class Lease:
         self._clock.observe(until - self._lease_ms, before)
         self._ends = before + self._lease_ms / 1000
         return True
-
-    async def _stop_renewing(self) -> None:
-        if self._renewals is not None and self._renewals is not asyncio.current_task():
-            self._renewals.cancel()
-            await asyncio.wait([self._renewals])
-        self._renewals = None

@@ -21,6 +21,7 @@ from keepstep.engine.intake import Intake
 from keepstep.engine.leases import Lease
 from keepstep.engine.news import LOOK_S, News
 from keepstep.engine.parts import Parts
+from keepstep.engine.stopping import where
 from keepstep.errors import StoreError
 from keepstep.model.duration import to_datetime
 from keepstep.store.claims import next_due
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 DRAIN_LOOK_S = 0.05
 LAST_COMMIT_S = 1.0
 """How long a stop waits for a commit that the database does not answer, and for callbacks that were cancelled."""
+TOLD_MAX = 3
+"""Of how many such callbacks the log tells where they are."""
 
 
 class Runner:
@@ -76,19 +79,19 @@ class Runner:
         if not self.running:
             return
         self.running = False
-        async with self._looking:
-            grace_s = self._parts.options.drain_ms / 1000
-            loop = asyncio.get_running_loop()
-            hooks = loop.create_task(self._parts.hooks.stop(grace_s))
-            feeds = loop.create_task(self._parts.feeds.stop(grace_s))
-            await self._drain()
-            await hooks
-            await feeds
-        await self.news.close()
-        await self.lease.release()
-        self.committer.drop()
-        self.advancer.drop_all()
-        self._parts.cache.clear()
+        try:
+            async with self._looking, asyncio.TaskGroup() as side_by_side:
+                grace_s = self._parts.options.drain_ms / 1000
+                side_by_side.create_task(self._parts.hooks.stop(grace_s))
+                side_by_side.create_task(self._parts.feeds.stop(grace_s))
+                await self._drain()
+            await self.news.close()
+            await self.lease.release()
+        finally:  # of a stop that is given up, too
+            self.lease.forget()
+            self.committer.drop()
+            self.advancer.drop_all()
+            self._parts.cache.clear()
 
     @property
     def workflows(self) -> tuple[str, ...]:
@@ -202,7 +205,14 @@ class Runner:
             await self.advancer.callbacks.one_ended(DRAIN_LOOK_S, self.committer.flights)
         for execution in [each for each in self.advancer.held.values() if not each.committing]:
             self.advancer.drop(execution)
-        await self.advancer.callbacks.all_ended(LAST_COMMIT_S)
+        left = await self.advancer.callbacks.all_ended(LAST_COMMIT_S)
+        if left:
+            told = "; ".join(sorted(map(where, left))[:TOLD_MAX])
+            log.warning(
+                "%d callbacks go on although they were cancelled, and nobody waits for them: %s",
+                len(left),
+                told,
+            )
         if self.lease.held:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAST_COMMIT_S):

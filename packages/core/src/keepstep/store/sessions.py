@@ -130,8 +130,13 @@ def _async_engine(dialect: str, location: str, **options: Any) -> AsyncEngine:
             return await import_module("keepstep.store.postgres").connect_plainly(location)
 
         return create("postgresql+asyncpg://", async_creator=connect, **options)
+    url = _sqlite_url(location, "+aiosqlite")
     _driver("aiosqlite")
-    engine = create(_sqlite_url(location, "+aiosqlite"), connect_args={"timeout": BUSY_TIMEOUT_S}, **options)
+
+    async def connect_cancellably(*_: Any, **_options: Any) -> Any:
+        return await import_module("keepstep.store.cancellable").connect(location, BUSY_TIMEOUT_S)
+
+    engine = create(url, async_creator=connect_cancellably, **options)
     _write_at_once(engine.sync_engine)
     return engine
 

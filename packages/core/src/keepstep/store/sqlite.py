@@ -263,7 +263,10 @@ class SqliteStore:
             pace.inline_took((time.perf_counter() - started) * 1000)
 
     async def _commit_on_thread(self, writer: sqlite3.Connection) -> None:
-        """Commit on the writer thread. A cancelled caller still waits for the end: the connection is in use."""
+        """Commit on the writer thread. A cancelled caller still waits for the end: the connection is in use.
+
+        It is cancelled all the same when the commit failed: who stops a task does not wait for what it does next.
+        """
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="keepstep-commit")
         committing = asyncio.get_running_loop().run_in_executor(self._thread, writer.execute, "COMMIT")
@@ -273,9 +276,9 @@ class SqliteStore:
                 await asyncio.wait([committing])
             except asyncio.CancelledError as error:
                 cancelled = error
-        committing.result()
         if cancelled is not None:
-            raise cancelled
+            raise cancelled from committing.exception()
+        committing.result()
 
     def _read(self, label: str, script: Script[T]) -> T:
         reader = self._mine(self._reader)
