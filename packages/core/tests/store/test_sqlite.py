@@ -386,6 +386,23 @@ async def test_opening_waits_for_other_processes_too(open_store, other):
     await late.close()
 
 
+async def test_opening_waits_while_another_process_has_the_file_for_itself(open_store, other):
+    """So it is while the last process that closes takes the log away, or the first one recovers it: nobody may read."""
+    store = await open_store()
+    await store.close()
+    holder = other(store)
+    holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+    holder.execute("INSERT INTO note VALUES (1, 'x')")
+    late = SqliteStore(store.path, clock=Clock())
+    opening = asyncio.ensure_future(late.open())
+    await turns()
+    assert not opening.done()
+    holder.close()
+    await asyncio.wait_for(opening, 5)
+    assert await listed(late) == [1]
+    await late.close()
+
+
 async def test_gates_stand_around_each_transaction(open_store):
     """The simulation's seam: labelled, before BEGIN, before COMMIT, after it; other transactions wait."""
     passed = []

@@ -18,6 +18,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -196,12 +197,12 @@ class SqliteStore:
         return self.path == ":memory:" or self.path.startswith("file:")
 
     async def _connected(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
-        writer = self._connect(self.path, 65_536)
+        writer = await self._patiently("open", partial(self._connect, self.path, 65_536))
         try:
             await self._set_up(writer)
             if self._in_memory:
                 return writer, writer
-            reader = self._connect(self.path, 16_384)
+            reader = await self._patiently("open", partial(self._connect, self.path, 16_384))
             reader.execute("PRAGMA query_only = ON")
         except BaseException:
             writer.close()
