@@ -16,7 +16,7 @@ import asyncio
 import sqlite3
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import aiosqlite
 
@@ -33,7 +33,7 @@ class _StopsOnce(aiosqlite.Connection):
 
     def stop(self) -> asyncio.Future[Any] | None:
         if self._stopped is None:
-            self._stopped = super().stop()
+            self._stopped = cast("asyncio.Future[Any] | None", super().stop())  # pyright: ignore[reportUnknownMemberType]  # its type has no argument
         return self._stopped
 
     async def close(self) -> None:
@@ -51,7 +51,8 @@ async def connect(path: str, timeout_s: float) -> aiosqlite.Connection:
         timeout_s: how long a statement tries while others hold the write lock.
     """
     connection = _StopsOnce(partial(_open, path, timeout_s), 64)
-    getattr(connection, "_thread", connection).daemon = True  # before 0.22 it is the thread
+    thread: Any = getattr(connection, "_thread", connection)  # before 0.22 it is the thread
+    thread.daemon = True
     return await connection
 
 
