@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from keepstep.engine.execution import Execution
 from keepstep.engine.opensteps import OpenSteps
+from keepstep.kernel.settle import open_row
 from keepstep.loop.body import Body
 from keepstep.model.records import EventRecord, RunRecord, StepRecord, TaskRecord
 
@@ -18,7 +19,7 @@ class Parked(NamedTuple):
         version: the run row's, as the park has left it.
         body: at rest.
         size: rough bytes of the body.
-        open_rows: its rows that are stored and have no resolution.
+        tried: rows of its steps that were tried and wait to be again; those of timers and waits are the body's to tell.
         resting: attempts that failed and wait to be made again; None without any.
         cancel_delivered: whether the body has received a cancellation.
         last_at: loop time of the last resolution, ms.
@@ -28,7 +29,7 @@ class Parked(NamedTuple):
     version: int
     body: Body
     size: int
-    open_rows: tuple[StepRecord, ...]
+    tried: tuple[StepRecord, ...]
     resting: OpenSteps | None
     cancel_delivered: bool
     last_at: int
@@ -42,7 +43,7 @@ def park(execution: Execution) -> Parked:
         version=execution.run.version + 1,
         body=body,
         size=body.size,
-        open_rows=execution.pending.stored,
+        tried=tuple(row for row in execution.pending.stored if row.key not in body.waits),
         resting=attempts if attempts.resting else None,
         cancel_delivered=execution.cancel_delivered,
         last_at=execution.last_at,
@@ -58,7 +59,8 @@ def resume(task: TaskRecord, run: RunRecord, parked: Parked, events: list[EventR
         parked: what was kept.
         events: the run's buffered events, read after the claim.
     """
-    execution = Execution(task, run, parked.body, parked.open_rows, events)
+    waits = (wait.record or open_row(wait, run.id) for wait in parked.body.waits.values())
+    execution = Execution(task, run, parked.body, (*parked.tried, *waits), events)
     execution.attempts = parked.resting or execution.attempts
     execution.cancel_delivered = parked.cancel_delivered
     execution.last_at = parked.last_at

@@ -168,7 +168,7 @@ class Body:
         self._records = ()
 
     def __del__(self) -> None:
-        if hasattr(self, "failure"):  # else its making failed
+        if hasattr(self, "failure") and not self._loop.is_closed():  # else its making failed, or that is done
             self.close()
 
     def _advance(self, work: Callable[..., None], *args: Any) -> Activation:

@@ -73,8 +73,10 @@ class WorkflowLoop(ComplainingLoop):
         self.main: asyncio.Task[Any] | None = None
         self._salt = salt << 20
         self._made = 0
-        self._ready: list[Ready] = []
-        self._tasks: dict[asyncio.Task[Any], None] = {}
+        self._ready: list[Ready] | None = None  # while nobody advances it, as most of the time
+        self._tasks: dict[asyncio.Task[Any], None] | None = (
+            None  # until it has another one than the main task
+        )
 
     # Activation
 
@@ -85,11 +87,11 @@ class WorkflowLoop(ComplainingLoop):
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(None, self._generator_dropped)
         set_running_loop(self)
-        self.entered_by = get_ident()
+        self.entered_by, self._ready = get_ident(), []
         try:
             work(*args)
         finally:
-            self.entered_by = 0
+            self.entered_by, self._ready = 0, None
             set_running_loop(host)
             sys.set_asyncgen_hooks(*hooks)
             if host is not None and host_task is not None:
@@ -126,7 +128,7 @@ class WorkflowLoop(ComplainingLoop):
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Ready:
         """Run ``callback`` after what is ready already."""
         call = Ready(callback, args, copy_context() if context is None else context)
-        if self.entered_by:
+        if self._ready is not None:
             self._ready.append(call)
         elif not self._closed:
             raise NondeterminismError(
@@ -170,7 +172,7 @@ class WorkflowLoop(ComplainingLoop):
 
     def fire(self, timer: LoopTimer) -> None:
         """Run a timer's callback after what is ready already."""
-        if self.entered_by:
+        if self._ready is not None:
             self._ready.append(timer.call)
 
     def timer_cancelled(self, timer: LoopTimer) -> None:
@@ -210,8 +212,9 @@ class WorkflowLoop(ComplainingLoop):
         if self._closed:
             coro.close()
         if not task.done():
-            self._tasks[task] = None
-            task.add_done_callback(self._tasks.pop)
+            tasks = self._tasks = self._tasks or {}
+            tasks[task] = None
+            task.add_done_callback(tasks.pop)
         return task
 
     def create_main_task(self, coro: Coroutine[Any, Any, Any], name: str, context: Context) -> None:
@@ -242,7 +245,7 @@ class WorkflowLoop(ComplainingLoop):
     def coroutines(self) -> list[Any]:
         """Those of the tasks that are not done, the body's own first."""
         main = () if self.main is None or self.main.done() else (self.main,)
-        return [task.get_coro() for task in (*main, *self._tasks) if not task.done()]
+        return [task.get_coro() for task in (*main, *(self._tasks or ())) if not task.done()]
 
     # State
 
@@ -284,7 +287,6 @@ class WorkflowLoop(ComplainingLoop):
             self._closed = True
             if self._tasks or (self.main is not None and not self.main.done()):
                 self.activate(self._close_tasks)
-            self._ready.clear()
             self.timers = self.main = self._handler = None
 
     def _close_tasks(self) -> None:
@@ -294,7 +296,6 @@ class WorkflowLoop(ComplainingLoop):
             task, _ = self._tasks.popitem()
             close_task(task)
             self._tasks.pop(task, None)
-        self._ready.clear()
 
 
 def _refuse_unordered(given: list[Any]) -> NondeterminismError:
