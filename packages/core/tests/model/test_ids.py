@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from keepstep.errors import InvalidEventTypeError, InvalidInstanceIdError, InvalidNameError
 from keepstep.model.ids import (
-    INSTANCE_ID_BITS,
+    ID_DRAW_BITS,
     KeySource,
     check_event_type,
     check_instance_id,
@@ -130,14 +130,24 @@ def test_what_is_no_key(bad):
         parse_key(bad)
 
 
-@given(st.integers(0, 2**128))
-def test_new_instance_ids_fit(draw):
+NOWS = st.integers(0, 2**42 - 1)
+
+
+@given(NOWS, st.integers(0, 2**128))
+def test_new_instance_ids_fit(now, draw):
     """E2: a generated id is a valid id, and says its bits again only if they are the same."""
-    made = new_instance_id(draw)
+    made = new_instance_id(now, draw)
     assert check_instance_id(made) == made
     assert len(made) == 24
-    assert made == new_instance_id(draw % 2**INSTANCE_ID_BITS)
-    assert made != new_instance_id(draw ^ 1)
+    assert made == new_instance_id(now, draw % 2**ID_DRAW_BITS)
+    assert made != new_instance_id(now, draw ^ 1)
+
+
+@given(NOWS, NOWS, st.integers(0), st.integers(0))
+def test_later_instance_ids_are_greater(one, other, draw, another):
+    """E2: ids sort as the instants at which they were made, whatever was drawn, as text does in every database."""
+    earlier, later = sorted((one, other))
+    assert new_instance_id(earlier, draw) < new_instance_id(later, another) or earlier == later
 
 
 @given(st.lists(st.integers(0, 2**42 - 1), min_size=1, max_size=50), st.randoms(use_true_random=False))

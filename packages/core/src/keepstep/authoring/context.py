@@ -161,7 +161,7 @@ class StepTx:
 
     def _next_id(self) -> str:
         digest = hashlib.sha256(f"{self._seed}/{len(self.writes)}".encode()).digest()
-        return new_instance_id(int.from_bytes(digest))
+        return new_instance_id(int.from_bytes(digest[:8]), int.from_bytes(digest[8:]))
 
 
 @dataclass(frozen=True, slots=True)

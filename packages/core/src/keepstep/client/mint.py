@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Lock
 
-from keepstep.model.ids import INSTANCE_ID_BITS, KeySource, new_instance_id
+from keepstep.model.ids import ID_DRAW_BITS, KeySource, new_instance_id
 from keepstep.model.limits import Limits
 
 
@@ -20,6 +20,7 @@ class Mint:
 
     def __init__(self, limits: Limits, now: Callable[[], int], bits: Callable[[int], int]) -> None:
         self.limits = limits
+        self._now = now
         self._bits = bits
         self._keys = KeySource(now, bits)
         self._guard = Lock()
@@ -31,4 +32,4 @@ class Mint:
 
     def instance_id(self) -> str:
         """An id for an instance that was created without one (E2)."""
-        return new_instance_id(self._bits(INSTANCE_ID_BITS))
+        return new_instance_id(self._now(), self._bits(ID_DRAW_BITS))

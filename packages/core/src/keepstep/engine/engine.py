@@ -34,7 +34,7 @@ from keepstep.engine.workers import Workers
 from keepstep.errors import LeaseLostError, StoreConflictError, StoreUnavailableError
 from keepstep.kernel.create import unclaimed
 from keepstep.model.duration import to_datetime
-from keepstep.model.ids import INSTANCE_ID_BITS, KeySource, new_instance_id
+from keepstep.model.ids import KeySource
 from keepstep.model.limits import Limits
 from keepstep.model.outcome import TickResult
 from keepstep.model.plan import Creation
@@ -129,10 +129,6 @@ class Engine:
         await self.runner.stop()
 
     # --- verbs
-
-    def new_instance_id(self) -> str:
-        """A fresh id for an instance that was created without one (E2)."""
-        return new_instance_id(self.seams.random.getrandbits(INSTANCE_ID_BITS))
 
     async def create(self, plan: Callable[[int | None], Sequence[Creation]]) -> frozenset[int]:
         """Write new runs, all in one transaction; the run ids that are in place, existing instances left out (E2).

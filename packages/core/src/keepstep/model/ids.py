@@ -146,21 +146,27 @@ def parse_key(key: str) -> KeyParts:
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32: no letter that reads like a digit or another letter."""
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
-_ID_GROUPS = 5
-INSTANCE_ID_BITS = _ID_GROUPS * 4 * 5
+_ID_BITS = 5 * 4 * 5
+_ID_TIME_BITS = 42
+ID_DRAW_BITS = _ID_BITS - _ID_TIME_BITS
 """Random bits that :func:`new_instance_id` uses."""
 
 
-def new_instance_id(draw: int) -> str:
-    """A new instance id, readable aloud: five groups of four characters, like ``7k2m-9xv4-0dqr-h3se-w8n1``.
+def new_instance_id(now: int, draw: int) -> str:
+    """A new instance id, readable aloud: five groups of four characters, like ``0ckr-9xv4-0dqr-h3se-w8n1``.
+
+    Ids rise with time, so new ones are neighbours in the indexes and a commit touches few pages (decision 0021). They
+    are no secret: an id tells when it was made.
 
     Args:
-        draw: at least ``INSTANCE_ID_BITS`` (100) random bits; more are ignored.
+        now: wall-clock milliseconds, 42 bits of them: enough until 2109.
+        draw: at least ``ID_DRAW_BITS`` (58) random bits; more are ignored.
     """
+    bits = now % 2**_ID_TIME_BITS << ID_DRAW_BITS | draw % 2**ID_DRAW_BITS
     return "-".join(
         [
-            _PAIRS[(draw >> shift + 10) & 1023] + _PAIRS[(draw >> shift) & 1023]
-            for shift in range(INSTANCE_ID_BITS - 20, -1, -20)
+            _PAIRS[(bits >> shift + 10) & 1023] + _PAIRS[(bits >> shift) & 1023]
+            for shift in range(_ID_BITS - 20, -1, -20)
         ]
     )
 
