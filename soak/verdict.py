@@ -20,6 +20,7 @@ from soak.processes import Fleet, until
 from soak.rows import count, rows
 
 LIVE = "SELECT count(*) FROM keepstep_task"
+RUNNERS = "SELECT count(*) FROM keepstep_runner"
 
 
 @dataclass
@@ -54,7 +55,7 @@ async def all_ended(database: str, seconds: float = 60) -> float:
 
 
 async def verdict(runners: Fleet, expected: Expected, stood_still: Collection[int] = ()) -> Verdict:
-    """Wait for all runs, judge, end the runners, judge what they leave.
+    """Wait for all runs and until those who died have been taken over, judge, end the runners, judge what they leave.
 
     Args:
         runners: on the database to judge.
@@ -64,6 +65,7 @@ async def verdict(runners: Fleet, expected: Expected, stood_still: Collection[in
     database = runners.database
     try:
         await all_ended(database)
+        await until(lambda: count(database, RUNNERS) <= len(runners.alive), "who died has been taken over")
     except TimeoutError as error:
         return Verdict([str(error), *stuck(database), *broken(database, *ALWAYS), *runners.complaints()])
     wrong = broken(database, *ALWAYS, *AT_REST)
