@@ -109,8 +109,8 @@ class Campaign:
             tally.tried += 1
             try:
                 tally.seconds.append(await self._strike(scene, client, fault))
-            except (AssertionError, TimeoutError) as error:
-                self.report.wrong += [f"{name}, {fault.__name__}: {error}", *stuck(scene.runners.database)]
+            except Exception as error:  # noqa: BLE001  # whatever it is, what was found before is to be told
+                self.report.wrong += [f"{name}, {fault.__name__}: {error!r}", *_still_stuck(scene)]
                 return
             wrong = self._judge(scene, client)
             if wrong:
@@ -139,9 +139,9 @@ class Campaign:
         finally:
             for task in (load, watch):
                 task.cancel()
-            done = await asyncio.gather(load, watch, return_exceptions=True)
-        if isinstance(done[1], AssertionError):
-            raise done[1]
+            _, watched = await asyncio.gather(load, watch, return_exceptions=True)
+            if isinstance(watched, AssertionError):
+                raise watched  # before a time-out that came of it
         return time.monotonic() - struck
 
     async def _load(self, client: Client, over: asyncio.Event) -> None:
@@ -169,6 +169,13 @@ class Campaign:
             + wrong_effects(effects, client.expected, scene.stood_still)
             + scene.runners.complaints()
         )
+
+
+def _still_stuck(scene: Scene) -> list[str]:
+    try:
+        return stuck(scene.runners.database)
+    except (psycopg.Error, sqlite3.Error) as error:
+        return [f"what is stuck cannot be read: {error}"]
 
 
 def _broken_if_reachable(database: str) -> list[str]:
