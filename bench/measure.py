@@ -60,7 +60,7 @@ def profiled(out: Path | None) -> Generator[None]:
         stats = pstats.Stats(profile, stream=text).strip_dirs()
         stats.sort_stats("tottime").print_stats(TOP)
         stats.sort_stats("cumtime").print_stats(TOP)
-        out.write_text(text.getvalue())
+        out.write_text(text.getvalue().rstrip() + "\n")
 
 
 if __name__ == "__main__":
