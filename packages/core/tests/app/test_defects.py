@@ -19,7 +19,7 @@ from keepstep import (
     workflow,
 )
 from keepstep.errors import StoreUnavailableError
-from tests.support.clocks import ManualClock
+from keepstep_testing.conformance.engines import Clock
 
 HOUR = 3_600_000
 
@@ -29,7 +29,7 @@ class World:
 
     def __init__(self, url):
         self.url = url
-        self.clock = ManualClock()
+        self.clock = Clock()
         self.apps = []
 
     async def app(self, *bodies):

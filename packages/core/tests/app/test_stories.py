@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from keepstep import App, Status, WorkflowEvent, WorkflowStep, workflow
-from tests.support.clocks import ManualClock
+from keepstep_testing.conformance.engines import Clock
 
 
 def greet(name: str) -> str:
@@ -68,7 +68,7 @@ async def monthly(event: WorkflowEvent[int], step: WorkflowStep) -> None:
 @pytest.fixture
 def clock():
     """Moved by the test."""
-    return ManualClock()
+    return Clock()
 
 
 @pytest.fixture

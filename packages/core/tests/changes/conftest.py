@@ -6,7 +6,7 @@ import pytest
 
 from keepstep import App, RunnerOptions, WorkflowEvent, WorkflowStep, workflow
 from keepstep.changes import ChangeFeed, ChangeKind
-from tests.support.clocks import ManualClock
+from keepstep_testing.conformance.engines import Clock
 
 ALL = tuple(ChangeKind)
 
@@ -34,13 +34,13 @@ async def quiet(event: WorkflowEvent[int], step: WorkflowStep) -> int:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
+def clock() -> Clock:
     """The app's clock."""
-    return ManualClock()
+    return Clock()
 
 
 @pytest.fixture
-async def opened(database_url: str, clock: ManualClock) -> Any:
+async def opened(database_url: str, clock: Clock) -> Any:
     """Makes migrated apps on the database, with what is published."""
     made: list[App[Any]] = []
 

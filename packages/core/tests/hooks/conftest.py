@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from keepstep import App, Fragment, HookContext, RunnerOptions, Tx
-from tests.support.clocks import ManualClock
+from keepstep_testing.conformance.engines import Clock
 
 HOUR = timedelta(hours=1)
 
@@ -90,9 +90,9 @@ class Library:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
+def clock() -> Clock:
     """The app's clock."""
-    return ManualClock()
+    return Clock()
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def mail(world: World) -> Library:
 
 
 @pytest.fixture
-def opened(database_url: str, clock: ManualClock, mail: Library) -> Any:
+def opened(database_url: str, clock: Clock, mail: Library) -> Any:
     """Makes apps on the database."""
 
     def make(**options: Any) -> App:

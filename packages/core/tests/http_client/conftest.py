@@ -3,15 +3,15 @@
 import pytest
 
 from keepstep import App
+from keepstep_testing.conformance.engines import Clock
 from tests.support.asgi import Flaky
-from tests.support.clocks import ManualClock
 from tests.support.shop import Shop, nothing, order
 
 
 @pytest.fixture
 def clock():
     """The app's clock."""
-    return ManualClock()
+    return Clock()
 
 
 @pytest.fixture

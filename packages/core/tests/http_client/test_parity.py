@@ -14,8 +14,8 @@ from keepstep.errors import KeepstepError
 from keepstep.model.outcome import History
 from keepstep.sync.binding import SyncBinding
 from keepstep.sync.instance import SyncInstance
+from keepstep_testing.conformance.engines import Clock
 from tests.support.asgi import FromThread
-from tests.support.clocks import ManualClock
 from tests.support.shop import Approval, Order, Receipt, Shop, nothing, order
 
 LAMP = {"item": "lamp", "quantity": 3}
@@ -229,7 +229,7 @@ SCRIPTS = (beginnings, lives, second_lives, failures)
 async def reference(tmp_path, shop):
     """An app of its own, whose bindings are asked in the process."""
     url = f"sqlite:///{tmp_path}/reference.db"
-    app = App(url, workflows={"ORDER": order, "NOTHING": nothing}, dispatcher=None, clock=ManualClock())
+    app = App(url, workflows={"ORDER": order, "NOTHING": nothing}, dispatcher=None, clock=Clock())
     await app.migrate()
     yield app
     await app.stop()

@@ -6,14 +6,14 @@ import httpx
 import pytest
 
 from keepstep import App
-from tests.support.clocks import ManualClock
+from keepstep_testing.conformance.engines import Clock
 from tests.support.shop import Approval, Order, Receipt, Shop, nothing, order
 
 
 @pytest.fixture
 def clock():
     """The app's clock."""
-    return ManualClock()
+    return Clock()
 
 
 @pytest.fixture

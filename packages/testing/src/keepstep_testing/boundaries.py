@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import MetaData
 
@@ -24,6 +24,7 @@ from keepstep.model.duration import duration_ms
 from keepstep_testing import settings
 from keepstep_testing.enactment import StuckError
 from keepstep_testing.mishaps import MISHAPS, SKEW_MS, Case, Strike, Watch
+from keepstep_testing.outside import Effects, Stubs, put_outside
 from keepstep_testing.simulation import Simulation
 from keepstep_testing.tracepage import show
 from keepstep_testing.verdict import (
@@ -41,7 +42,6 @@ from keepstep_testing.verdict import (
 
 Act = EventModel | tuple[str, Any] | Callable[[Any], Any]
 """An event, a type and a payload, or what is done with the instance: ``lambda order: order.cancel()``."""
-Stubs = Mapping[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Play:
     id: str
     events: Sequence[At]
     setup: Callable[[Simulation], object] | None
-    effects: Mapping[Callable[..., Any], Any] | Iterable[Callable[..., Any]]
+    effects: Effects
     stubs: Stubs
     workflows: Sequence[Workflow[Any, Any]]
     tables: Sequence[MetaData]
@@ -106,15 +106,7 @@ class Play:
         """Tell a simulation what is known beforehand."""
         sim.tables(*self.tables)
         sim.register(self.workflow, *self.workflows)
-        for step, value in self.stubs.items():
-            sim.stub(step, returns=value)
-        if isinstance(self.effects, Mapping):
-            answers = cast("Mapping[Callable[..., Any], Any]", self.effects)
-            for fn, answer in answers.items():
-                sim.effect(fn, returns=answer)
-        else:
-            for fn in self.effects:
-                sim.effect(fn)
+        put_outside(sim, self.stubs, self.effects)
         if self.setup is not None:
             self.setup(sim)
 

@@ -15,6 +15,7 @@ from keepstep import EventModel, Instance
 from keepstep.client.bound import Workflow
 from keepstep.errors import StateError
 from keepstep_testing.effects import Effect
+from keepstep_testing.outside import put_outside
 from keepstep_testing.simulation import Simulation
 from keepstep_testing.verdict import verify
 
@@ -74,15 +75,7 @@ class DurableMachine(RuleBasedStateMachine):
         self.sim = Simulation()
         self.sim.judged = False
         self.sim.tables(*self.tables)
-        for step, value in self.stubs.items():
-            self.sim.stub(step, returns=value)
-        if isinstance(self.effects, Mapping):
-            answers = cast("Mapping[Callable[..., Any], Any]", self.effects)
-            for fn, answer in answers.items():
-                self.sim.effect(fn, returns=answer)
-        else:
-            for fn in self.effects:
-                self.sim.effect(fn)
+        put_outside(self.sim, self.stubs, self.effects)
         params = self.params
         if isinstance(params, st.SearchStrategy):
             params = data.draw(cast("st.SearchStrategy[Any]", params), "params")

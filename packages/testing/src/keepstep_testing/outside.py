@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, overload
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast, overload
 
 from keepstep.errors import UsageError
 from keepstep_testing.effects import Effect
@@ -77,3 +77,21 @@ class Outside:
     def timeout(self, step: Target, times: int = 1) -> None:
         """Have the next attempts of a step hang until their timeout ends them (C6)."""
         self.stand_ins.plan(step, hang, times)
+
+
+Effects = Mapping[Callable[..., Any], Any] | Iterable[Callable[..., Any]]
+"""Outside functions: with what each answers, or to be really called."""
+Stubs = Mapping[Any, Any]
+"""What steps return without being called."""
+
+
+def put_outside(sim: Outside, stubs: Stubs, effects: Effects) -> None:
+    """Tell a simulation both, before it begins."""
+    for step, value in stubs.items():
+        sim.stub(step, returns=value)
+    if isinstance(effects, Mapping):
+        for fn, answer in cast("Mapping[Callable[..., Any], Any]", effects).items():
+            sim.effect(fn, returns=answer)
+    else:
+        for fn in effects:
+            sim.effect(fn)

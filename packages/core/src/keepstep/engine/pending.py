@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, ValuesView
 
 from keepstep.kernel.boundary import abandoned_row
 from keepstep.model.commands import LogLine
@@ -44,9 +44,9 @@ class Pending:
         return bool(self.rows or self.consumed)
 
     @property
-    def stored(self) -> tuple[StepRecord, ...]:
+    def stored(self) -> ValuesView[StepRecord]:
         """Rows that the database has and that are open."""
-        return tuple(self._stored.values())
+        return self._stored.values()
 
     def put(self, row: StepRecord) -> None:
         """Write this row."""

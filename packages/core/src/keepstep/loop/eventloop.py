@@ -73,10 +73,9 @@ class WorkflowLoop(ComplainingLoop):
         self.main: asyncio.Task[Any] | None = None
         self._salt = salt << 20
         self._made = 0
-        self._ready: list[Ready] | None = None  # while nobody advances it, as most of the time
-        self._tasks: dict[asyncio.Task[Any], None] | None = (
-            None  # until it has another one than the main task
-        )
+        # Both are made when they are needed: most bodies rest, and have no other task.
+        self._ready: list[Ready] | None = None
+        self._tasks: dict[asyncio.Task[Any], None] | None = None
 
     # Activation
 
